@@ -1,0 +1,176 @@
+// Package books puts the books of a gaming house together: which record types
+// its log may hold, which rows they make, and the one fold that the server, a
+// rebuild and every verifier run over them.
+package books
+
+import (
+	"fmt"
+	"maps"
+	"strconv"
+
+	"countroom/games/players"
+	"countroom/games/rounds"
+	"countroom/ledger/book"
+	"countroom/ledger/entry"
+	"countroom/ledger/money"
+	"countroom/ledger/system"
+	"countroom/ledger/wallet"
+	"countroom/rngcert/epoch"
+)
+
+// Version is the version of the rows that Fold makes. Stored rows of another
+// version are built anew from the log.
+const Version = 1
+
+// ErrUnknownType says that an entry is of a type this code does not know.
+var ErrUnknownType = fmt.Errorf("%w: unknown entry type", entry.ErrFormat)
+
+// New returns an empty record of a type.
+func New(typ string) (entry.Record, error) {
+	switch typ {
+	case "round.settled":
+		return new(rounds.Settled), nil
+	case "house.created":
+		return new(system.HouseCreated), nil
+	case "house.active":
+		return new(system.HouseActive), nil
+	case "clock.stepped":
+		return new(system.ClockStepped), nil
+	case "alarm.raised":
+		return new(system.AlarmRaised), nil
+	case "game.enabled":
+		return new(rounds.GameEnabled), nil
+	case "game.disabled":
+		return new(rounds.GameDisabled), nil
+	case "player.created":
+		return new(players.Created), nil
+	case "player.state-changed":
+		return new(players.StateChanged), nil
+	case "session.opened":
+		return new(players.SessionOpened), nil
+	case "session.closed":
+		return new(players.SessionClosed), nil
+	case "wallet.deposited":
+		return new(wallet.Deposited), nil
+	case "wallet.withdrawn":
+		return new(wallet.Withdrawn), nil
+	case "seed.committed":
+		return new(epoch.Committed), nil
+	case "seed.activated":
+		return new(epoch.Activated), nil
+	case "seed.closed":
+		return new(epoch.Closed), nil
+	case "seed.revealed":
+		return new(epoch.Revealed), nil
+	}
+	return nil, fmt.Errorf("%w %q", ErrUnknownType, typ)
+}
+
+// Decode reads a leaf of any known type.
+func Decode(leaf []byte) (entry.Record, error) {
+	typ, err := entry.TypeOf(leaf)
+	if err != nil {
+		return nil, err
+	}
+	r, err := New(typ)
+	if err != nil {
+		return nil, err
+	}
+	return r, entry.Decode(leaf, r)
+}
+
+// Kinds are the rows of all books.
+var Kinds = func() book.Kinds {
+	all := book.Kinds{}
+	for _, k := range []book.Kinds{system.Kinds, wallet.Kinds, players.Kinds, rounds.Kinds, epoch.Kinds} {
+		maps.Copy(all, k)
+	}
+	return all
+}()
+
+// Fold applies the entry at an index to the books. An error is a broken rule
+// (book.Violation); the rows are then not to be used any more.
+func Fold(rows book.Rows, index uint64, r entry.Record) error {
+	if index == 0 {
+		if _, ok := r.(*system.HouseCreated); !ok {
+			return book.Broken("house-created-first", "house.created as entry 0", r.Type())
+		}
+	}
+	switch r := r.(type) {
+	case *rounds.Settled:
+		return foldRound(rows, index, r)
+	case *wallet.Deposited:
+		if err := holder(rows, r.Player, r.Amount.Currency, players.MayPlay); err != nil {
+			return err
+		}
+	case *wallet.Withdrawn:
+		if err := holder(rows, r.Player, r.Amount.Currency, players.MayWithdraw); err != nil {
+			return err
+		}
+	case *players.SessionOpened:
+		if _, err := rounds.Playable(rows, r.Game); err != nil {
+			return book.Broken("session-game", "an enabled game", r.Game+": "+err.Error())
+		}
+	}
+	for _, fold := range []func() error{
+		func() error { return system.Fold(rows, index, r) },
+		func() error { return wallet.Fold(rows, r) },
+		func() error { return players.Fold(rows, r) },
+		func() error { return rounds.Fold(rows, index, r) },
+		func() error { return epoch.Fold(rows, index, r) },
+	} {
+		if err := fold(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func foldRound(rows book.Rows, index uint64, r *rounds.Settled) error {
+	id, ok := sessionOf(r.Actor)
+	if !ok {
+		return book.Broken("round-session", "a session as actor", r.Actor)
+	}
+	s, err := players.Live(rows, id, r.At)
+	if err != nil {
+		return book.Broken("round-session", "a session that can be played in", err)
+	}
+	if s.Player != r.Player || s.Game != r.Game {
+		return book.Broken("round-session", "the session's player and game", r.Player.String()+" at "+r.Game)
+	}
+	if err := holder(rows, r.Player, r.Stake.Currency, players.MayPlay); err != nil {
+		return err
+	}
+	if err := epoch.Draw(rows, r.Draw.Epoch, r.Draw.Number, r.At); err != nil {
+		return err
+	}
+	if err := rounds.Fold(rows, index, r); err != nil {
+		return err
+	}
+	cash := wallet.Cash(r.Player)
+	if funds := wallet.Balance(rows, cash, r.Stake.Currency); funds < r.Stake.Amount {
+		return book.Broken("funds", "a balance that covers the stake of "+strconv.FormatInt(r.Stake.Amount, 10), funds)
+	}
+	return wallet.Post(rows, r.Postings, wallet.Hold(r.Game), cash, r.Result())
+}
+
+// holder checks that an account may be used, in its currency.
+func holder(rows book.Rows, ref entry.Ref, c money.Currency, may func(book.Rows, entry.Ref) (*players.Player, error)) error {
+	p, err := may(rows, ref)
+	if err != nil {
+		return book.Broken("player-state", "an account in a state that allows this", err)
+	}
+	if p.Currency != c {
+		return book.Broken("player-currency", p.Currency, c)
+	}
+	return nil
+}
+
+func sessionOf(actor string) (entry.UUID, bool) {
+	const prefix = "session/"
+	if len(actor) <= len(prefix) || actor[:len(prefix)] != prefix {
+		return entry.UUID{}, false
+	}
+	id, err := entry.ParseUUID(actor[len(prefix):])
+	return id, err == nil
+}

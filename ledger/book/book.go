@@ -1,0 +1,86 @@
+// Package book is the frame of every fold: a book is a set of rows that the
+// entries of the log, taken in order, determine and nothing else may change.
+//
+// The server keeps the same rows durably that a verifier keeps in memory, and
+// both get them by the same fold, so that running the house, rebuilding it and
+// auditing it are one code path.
+package book
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"countroom/ledger/entry"
+)
+
+// Row is one row of a book. A row that was put is never changed again; a fold
+// that changes it puts a changed copy. Rows are stored as canonical JSON.
+type Row interface{ entry.Object }
+
+// Rows is the state that a fold reads and writes. Keys are paths whose first
+// element names the book: "wallet/player/<ref>/cash/EUR".
+type Rows interface {
+	// Get returns the row, or nil when there is none.
+	Get(key string) Row
+	Put(key string, r Row)
+}
+
+// Get returns the row of type *T, or nil when there is none.
+func Get[T any, P interface {
+	*T
+	Row
+}](rows Rows, key string) P {
+	r := rows.Get(key)
+	if r == nil {
+		return nil
+	}
+	return r.(P)
+}
+
+// Kinds maps the first element of a key to an empty row of its book.
+type Kinds map[string]func() Row
+
+// Decode reads a stored row.
+func (k Kinds) Decode(key string, value []byte) (Row, error) {
+	name, _, _ := strings.Cut(key, "/")
+	empty, ok := k[name]
+	if !ok {
+		return nil, fmt.Errorf("row %q: no such book", key)
+	}
+	r := empty()
+	if err := entry.DecodeObject(value, r); err != nil {
+		return nil, fmt.Errorf("row %q: %w", key, err)
+	}
+	return r, nil
+}
+
+// ErrBroken says that an entry breaks a rule of the log.
+var ErrBroken = errors.New("rule broken")
+
+// Violation names the rule that an entry breaks. It is an ErrBroken.
+type Violation struct {
+	Rule     string // short and stable, such as "balance"
+	Expected string
+	Found    string
+}
+
+func (v *Violation) Error() string {
+	return fmt.Sprintf("%s: expected %s, found %s", v.Rule, v.Expected, v.Found)
+}
+
+func (v *Violation) Unwrap() error { return ErrBroken }
+
+// Broken returns a Violation of rule.
+func Broken(rule string, expected, found any) error {
+	return &Violation{Rule: rule, Expected: fmt.Sprint(expected), Found: fmt.Sprint(found)}
+}
+
+// Memory is Rows in a map, for verifiers and tests.
+type Memory map[string]Row
+
+// Get returns the row, or nil.
+func (m Memory) Get(key string) Row { return m[key] }
+
+// Put sets the row.
+func (m Memory) Put(key string, r Row) { m[key] = r }

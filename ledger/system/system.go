@@ -1,0 +1,193 @@
+// Package system holds the entries by which a house speaks of itself: its
+// creation with the keys to check it by, each process that became active, steps
+// of its clock, and alarms.
+package system
+
+import (
+	"strconv"
+
+	"countroom/ledger/book"
+	"countroom/ledger/entry"
+)
+
+// Format is the version of the log's format that this code writes and reads.
+const Format = 1
+
+// Assurance says what holds a key.
+const (
+	AssuranceSoftware = "software" // a file on the machine: for demonstration and tests
+)
+
+// Roles of the keys in HouseCreated.
+const (
+	RoleCheckpoint = "checkpoint" // Ed25519, as a C2SP note verifier key
+	RoleSeeds      = "seeds"      // ECDSA P-256, SubjectPublicKeyInfo in hex
+	RoleExports    = "exports"    // the same
+)
+
+// Key is a public key of the house.
+type Key struct {
+	Algorithm string // "ed25519" or "ecdsa-p256"
+	Assurance string
+	Public    string
+	Role      string
+}
+
+// HouseCreated is entry 0 of every log ("house.created").
+type HouseCreated struct {
+	entry.Header
+	Format uint64
+	Keys   []Key
+	Origin string
+}
+
+// Type is "house.created".
+func (*HouseCreated) Type() string { return "house.created" }
+
+// Code visits the members.
+func (r *HouseCreated) Code(c *entry.Coder) {
+	c.Actor(&r.Header)
+	c.At(&r.Header)
+	c.Uint("format", &r.Format)
+	c.ID(&r.Header)
+	entry.List(c, "keys", &r.Keys, 16, func(c *entry.Coder, k *Key) {
+		c.Object("")
+		c.Text("algorithm", &k.Algorithm, 32)
+		c.Text("assurance", &k.Assurance, 32)
+		c.Text("public", &k.Public, 1024)
+		c.Text("role", &k.Role, 32)
+		c.End()
+	})
+	c.Text("origin", &r.Origin, 255)
+	c.Is("type", r.Type())
+}
+
+// Key returns the key of a role, or nil.
+func (r *HouseCreated) Key(role string) *Key {
+	for i := range r.Keys {
+		if r.Keys[i].Role == role {
+			return &r.Keys[i]
+		}
+	}
+	return nil
+}
+
+// HouseActive says that a process became the writer of the log
+// ("house.active"): the term it writes in, on which node, by which release of
+// the software, and on top of which head.
+type HouseActive struct {
+	entry.Header
+	Node    string
+	Reason  string // "created", "start"
+	Release string
+	Root    [32]byte // of the head it found
+	Size    uint64
+	Term    uint64
+}
+
+// Type is "house.active".
+func (*HouseActive) Type() string { return "house.active" }
+
+// Code visits the members.
+func (r *HouseActive) Code(c *entry.Coder) {
+	c.Actor(&r.Header)
+	c.At(&r.Header)
+	c.ID(&r.Header)
+	c.Text("node", &r.Node, 64)
+	c.Text("reason", &r.Reason, 32)
+	c.Text("release", &r.Release, 64)
+	c.Hex("root", r.Root[:])
+	c.Uint("size", &r.Size)
+	c.Uint("term", &r.Term)
+	c.Is("type", r.Type())
+}
+
+// ClockStepped says that the machine's clock was found to have jumped
+// ("clock.stepped"). Entries' times go on without going back.
+type ClockStepped struct {
+	entry.Header
+	StepMicroseconds int64 // negative: the clock was set back
+}
+
+// Type is "clock.stepped".
+func (*ClockStepped) Type() string { return "clock.stepped" }
+
+// Code visits the members.
+func (r *ClockStepped) Code(c *entry.Coder) {
+	c.Actor(&r.Header)
+	c.At(&r.Header)
+	c.ID(&r.Header)
+	c.Int("step_microseconds", &r.StepMicroseconds)
+	c.Is("type", r.Type())
+}
+
+// AlarmKeyReused: one idempotency key came with two different requests.
+const AlarmKeyReused = "request-key-reused"
+
+// AlarmRaised is an alarm that a regulator can read in the log
+// ("alarm.raised").
+type AlarmRaised struct {
+	entry.Header
+	About [32]byte // what it is about: for request-key-reused the key's hash
+	Alarm string
+	Count uint64 // occurrences since the last alarm of this kind
+}
+
+// Type is "alarm.raised".
+func (*AlarmRaised) Type() string { return "alarm.raised" }
+
+// Code visits the members.
+func (r *AlarmRaised) Code(c *entry.Coder) {
+	c.Hex("about", r.About[:])
+	c.Actor(&r.Header)
+	c.Text("alarm", &r.Alarm, 64)
+	c.At(&r.Header)
+	c.Uint("count", &r.Count)
+	c.ID(&r.Header)
+	c.Is("type", r.Type())
+}
+
+// State is the row of the house: what the latest entries of this package said.
+type State struct {
+	Format uint64
+	Term   uint64
+}
+
+// Code visits the members.
+func (s *State) Code(c *entry.Coder) {
+	c.Uint("format", &s.Format)
+	c.Uint("term", &s.Term)
+}
+
+// StateKey is the key of the house's row.
+const StateKey = "house"
+
+// Kinds are the rows of this book.
+var Kinds = book.Kinds{"house": func() book.Row { return new(State) }}
+
+// Fold applies an entry of this package.
+func Fold(rows book.Rows, index uint64, r entry.Record) error {
+	s := book.Get[State](rows, StateKey)
+	switch r := r.(type) {
+	case *HouseCreated:
+		if index != 0 || s != nil {
+			return book.Broken("house-created-first", "house.created as entry 0 and nowhere else", "entry "+strconv.FormatUint(index, 10))
+		}
+		if r.Format != Format {
+			return book.Broken("format", Format, r.Format)
+		}
+		rows.Put(StateKey, &State{Format: r.Format})
+	case *HouseActive:
+		if s == nil {
+			return book.Broken("house-created-first", "house.created as entry 0", "house.active")
+		}
+		if r.Size != index {
+			return book.Broken("active-head", "size "+strconv.FormatUint(index, 10), r.Size)
+		}
+		if r.Term != s.Term+1 {
+			return book.Broken("term", s.Term+1, r.Term)
+		}
+		rows.Put(StateKey, &State{Format: s.Format, Term: r.Term})
+	}
+	return nil
+}
