@@ -155,7 +155,7 @@ func foldRound(rows book.Rows, index uint64, r *rounds.Settled) error {
 }
 
 // holder checks that an account may be used, in its currency.
-func holder(rows book.Rows, ref entry.Ref, c money.Currency, may func(book.Rows, entry.Ref) (*players.Player, error)) error {
+func holder(rows book.Rows, ref entry.Ref, c money.Currency, may func(book.Reader, entry.Ref) (*players.Player, error)) error {
 	p, err := may(rows, ref)
 	if err != nil {
 		return book.Broken("player-state", "an account in a state that allows this", err)

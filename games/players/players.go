@@ -175,7 +175,7 @@ var Kinds = book.Kinds{
 }
 
 // Find returns the player's row, whatever its state.
-func Find(rows book.Rows, ref entry.Ref) (*Player, error) {
+func Find(rows book.Reader, ref entry.Ref) (*Player, error) {
 	p := book.Get[Player](rows, PlayerKey(ref))
 	if p == nil {
 		return nil, ErrUnknownPlayer
@@ -185,7 +185,7 @@ func Find(rows book.Rows, ref entry.Ref) (*Player, error) {
 
 // MayPlay returns the player's row if the account is open; deposits ask the
 // same.
-func MayPlay(rows book.Rows, ref entry.Ref) (*Player, error) {
+func MayPlay(rows book.Reader, ref entry.Ref) (*Player, error) {
 	p, err := Find(rows, ref)
 	if err != nil {
 		return nil, err
@@ -200,7 +200,7 @@ func MayPlay(rows book.Rows, ref entry.Ref) (*Player, error) {
 }
 
 // MayWithdraw returns the player's row unless the account is suspended.
-func MayWithdraw(rows book.Rows, ref entry.Ref) (*Player, error) {
+func MayWithdraw(rows book.Reader, ref entry.Ref) (*Player, error) {
 	p, err := Find(rows, ref)
 	if err == nil && p.State == Suspended {
 		return nil, ErrSuspended
@@ -209,7 +209,7 @@ func MayWithdraw(rows book.Rows, ref entry.Ref) (*Player, error) {
 }
 
 // Live returns the session's row if it can be played in at that time.
-func Live(rows book.Rows, id entry.UUID, at entry.Time) (*Session, error) {
+func Live(rows book.Reader, id entry.UUID, at entry.Time) (*Session, error) {
 	s := book.Get[Session](rows, SessionKey(id))
 	switch {
 	case s == nil:

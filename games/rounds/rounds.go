@@ -3,7 +3,11 @@
 package rounds
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"slices"
 	"strconv"
 
 	"countroom/ledger/book"
@@ -140,17 +144,52 @@ func (r *Settled) Code(c *entry.Coder) {
 	c.Is("type", r.Type())
 }
 
+// LeafMax is the length of the longest round.settled entry of a game whose
+// rounds draw at most so many integers and whose outcome is at most so long.
+// It is computed by writing one with every member at its longest.
+func LeafMax(game string, drawsMost, outcomeMost int) (uint64, error) {
+	id := entry.NewUUID([16]byte{})
+	most := money.Money{Amount: money.Max, Currency: "EUR"}
+	least := money.Posting{Amount: -money.Max, Balance: -money.Max, Currency: "EUR"}
+	hold, cash := least, least
+	hold.Account, cash.Account = "house/games/"+game, "player/"+entry.Ref{}.String()+"/cash"
+	r := &Settled{
+		Header:  entry.Header{Actor: "session/" + id.String(), ID: id, Request: entry.Request{Key: [32]byte{1}}},
+		Draw:    Draw{Epoch: money.Max, N: money.Max, Number: money.Max, Step: money.Max},
+		Enabled: money.Max, Game: game, Outcome: bytes.Repeat([]byte("0"), max(outcomeMost, 1)),
+		Payout: most, Stake: most, Postings: []money.Posting{hold, cash},
+	}
+	for range drawsMost {
+		r.Draw.Values = append(r.Draw.Values, Drawn{Range: 1<<32 - 1, Value: 1<<32 - 1})
+	}
+	leaf, err := entry.Append(nil, r)
+	return uint64(len(leaf)), err
+}
+
 // Game is the row of a game.
 type Game struct {
-	Enabled uint64 // index of the latest game.enabled entry
+	Enabled uint64   // index of the latest game.enabled entry
+	Maths   [32]byte // hash of its definition
 	On      bool
 }
 
 // Code visits the members.
 func (g *Game) Code(c *entry.Coder) {
 	c.Uint("enabled", &g.Enabled)
+	c.Hex("maths", g.Maths[:])
 	c.Bool("on", &g.On)
 }
+
+// Games is the row that lists the games that were ever enabled, in that order.
+type Games struct{ IDs []string }
+
+// Code visits the members.
+func (g *Games) Code(c *entry.Coder) {
+	entry.List(c, "ids", &g.IDs, GamesMost, func(c *entry.Coder, id *string) { c.Text("", id, 32) })
+}
+
+// GamesMost is how many games a house can have.
+const GamesMost = 1024
 
 // Count is the row of a player at a game.
 type Count struct {
@@ -167,17 +206,21 @@ func (n *Count) Code(c *entry.Coder) {
 // GameKey is the key of a game's row.
 func GameKey(game string) string { return "game/" + game }
 
+// GamesKey is the key of the row Games.
+const GamesKey = "games"
+
 // CountKey is the key of the row of a player at a game.
 func CountKey(player entry.Ref, game string) string { return "round/" + player.String() + "/" + game }
 
 // Kinds are the rows of this book.
 var Kinds = book.Kinds{
 	"game":  func() book.Row { return new(Game) },
+	"games": func() book.Row { return new(Games) },
 	"round": func() book.Row { return new(Count) },
 }
 
 // Playable returns the row of a game that is enabled.
-func Playable(rows book.Rows, game string) (*Game, error) {
+func Playable(rows book.Reader, game string) (*Game, error) {
 	g := book.Get[Game](rows, GameKey(game))
 	switch {
 	case g == nil:
@@ -189,7 +232,7 @@ func Playable(rows book.Rows, game string) (*Game, error) {
 }
 
 // Next returns the player's next round number at a game.
-func Next(rows book.Rows, player entry.Ref, game string) uint64 {
+func Next(rows book.Reader, player entry.Ref, game string) uint64 {
 	if c := book.Get[Count](rows, CountKey(player, game)); c != nil {
 		return c.N + 1
 	}
@@ -208,16 +251,30 @@ func (r *Settled) Result() money.Money {
 func Fold(rows book.Rows, index uint64, r entry.Record) error {
 	switch r := r.(type) {
 	case *GameEnabled:
-		if g := book.Get[Game](rows, GameKey(r.Game)); g != nil && g.On {
+		g := book.Get[Game](rows, GameKey(r.Game))
+		if g != nil && g.On {
 			return book.Broken("game-state", "a game that is not enabled yet", r.Game)
 		}
-		rows.Put(GameKey(r.Game), &Game{Enabled: index, On: true})
+		if hash := sha256.Sum256(r.Definition); hash != r.Maths {
+			return book.Broken("game-maths", hex.EncodeToString(hash[:])+", the hash of the definition", hex.EncodeToString(r.Maths[:]))
+		}
+		if g == nil {
+			all := book.Get[Games](rows, GamesKey)
+			if all == nil {
+				all = new(Games)
+			}
+			if len(all.IDs) == GamesMost {
+				return book.Broken("games-most", "at most "+strconv.Itoa(GamesMost)+" games", r.Game)
+			}
+			rows.Put(GamesKey, &Games{IDs: append(slices.Clone(all.IDs), r.Game)})
+		}
+		rows.Put(GameKey(r.Game), &Game{Enabled: index, Maths: r.Maths, On: true})
 	case *GameDisabled:
 		g, err := Playable(rows, r.Game)
 		if err != nil {
 			return book.Broken("game-state", "a game that is enabled", err)
 		}
-		rows.Put(GameKey(r.Game), &Game{Enabled: g.Enabled})
+		rows.Put(GameKey(r.Game), &Game{Enabled: g.Enabled, Maths: g.Maths})
 	case *Settled:
 		g, err := Playable(rows, r.Game)
 		if err != nil {

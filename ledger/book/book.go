@@ -18,11 +18,16 @@ import (
 // that changes it puts a changed copy. Rows are stored as canonical JSON.
 type Row interface{ entry.Object }
 
-// Rows is the state that a fold reads and writes. Keys are paths whose first
+// Reader is the state that a command may read. Keys are paths whose first
 // element names the book: "wallet/player/<ref>/cash/EUR".
-type Rows interface {
+type Reader interface {
 	// Get returns the row, or nil when there is none.
 	Get(key string) Row
+}
+
+// Rows is the state that a fold, and nothing but a fold, changes.
+type Rows interface {
+	Reader
 	Put(key string, r Row)
 }
 
@@ -30,7 +35,7 @@ type Rows interface {
 func Get[T any, P interface {
 	*T
 	Row
-}](rows Rows, key string) P {
+}](rows Reader, key string) P {
 	r := rows.Get(key)
 	if r == nil {
 		return nil

@@ -167,9 +167,9 @@ var Kinds = book.Kinds{"house": func() book.Row { return new(State) }}
 
 // Fold applies an entry of this package.
 func Fold(rows book.Rows, index uint64, r entry.Record) error {
-	s := book.Get[State](rows, StateKey)
 	switch r := r.(type) {
 	case *HouseCreated:
+		s := book.Get[State](rows, StateKey)
 		if index != 0 || s != nil {
 			return book.Broken("house-created-first", "house.created as entry 0 and nowhere else", "entry "+strconv.FormatUint(index, 10))
 		}
@@ -178,6 +178,7 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		}
 		rows.Put(StateKey, &State{Format: r.Format})
 	case *HouseActive:
+		s := book.Get[State](rows, StateKey)
 		if s == nil {
 			return book.Broken("house-created-first", "house.created as entry 0", "house.active")
 		}

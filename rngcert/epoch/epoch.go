@@ -281,7 +281,7 @@ var Kinds = book.Kinds{
 }
 
 // Now returns where the seeds stand.
-func Now(rows book.Rows) State {
+func Now(rows book.Reader) State {
 	if s := book.Get[State](rows, StateKey); s != nil {
 		return *s
 	}

@@ -1,0 +1,455 @@
+// Package house holds the use cases of a gaming house: seat a player, move
+// money, take a bet, draw, settle, and keep the seeds turning. Each is a
+// command of the ledger, decided on its one writer from the books alone.
+package house
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"countroom/games/books"
+	"countroom/games/players"
+	"countroom/games/rounds"
+	"countroom/games/slots"
+	"countroom/ledger"
+	"countroom/ledger/book"
+	"countroom/ledger/entry"
+	"countroom/ledger/money"
+	"countroom/ledger/system"
+	"countroom/ledger/wallet"
+	"countroom/rngcert/epoch"
+
+	"github.com/sigstore/sigstore/pkg/signature"
+)
+
+// Refusals of the house's own; those of the books and the ledger are theirs.
+var (
+	ErrPlayerExists = errors.New("a player of this id exists")
+	ErrCurrency     = errors.New("the player's account is in another currency")
+	ErrBalanceFull  = errors.New("the balance could leave the range of the ledger")
+	ErrToken        = errors.New("not a session token of this house")
+	ErrGameState    = errors.New("the game is in that state already")
+)
+
+// Sealer keeps seed secrets so that only this house can open them.
+type Sealer interface {
+	Seal(context []byte, secret, salt [32]byte) ([]byte, error)
+	Open(context, sealed []byte) (secret, salt [32]byte, err error)
+	Assurance() string
+}
+
+// Config is what a house is made of.
+type Config struct {
+	Origin  string // the log's name
+	Node    string // this machine's name
+	Release string // version of the software
+	Keys    []system.Key
+	Games   []*slots.Definition // what can be enabled; at first start all are
+
+	Seeds  signature.Signer // ECDSA P-256, signs seed statements
+	Sealer Sealer
+	// Secret returns a fresh 256-bit secret and the sources that it came from.
+	Secret func(context.Context) ([32]byte, []epoch.Source, error)
+	Limits epoch.Limits // of new epochs; zero means epoch.Default
+
+	TokenKey   [32]byte      // session tokens are MACs under it
+	VaultKey   [32]byte      // personal data is encrypted under it
+	SessionAge time.Duration // default 12 hours
+
+	Log *slog.Logger
+}
+
+// House is an open house. Its methods may be called by any goroutine.
+type House struct {
+	cfg    Config
+	ledger *ledger.Ledger
+	vault  vault
+	seeds  seeds
+
+	definitions map[string]*game // by game id: what can be enabled
+	machines    sync.Map         // maths hash → *game: what was ever enabled
+	enabled     sync.Map         // game id → *game: what was enabled last
+
+	sessions *recent[entry.UUID, *seat]
+	ids      *recent[string, entry.Ref]
+
+	reused struct {
+		sync.Mutex
+		count uint64
+		last  time.Time
+	}
+	settled atomic.Uint64
+
+	quit chan struct{}
+	done sync.WaitGroup
+}
+
+// game is a compiled definition.
+type game struct {
+	machine   *slots.Machine
+	id        string
+	release   string
+	canonical []byte
+	maths     [32]byte
+	bounds    slots.Bounds
+	leafMax   uint64
+}
+
+// Books are the books of a gaming house, for the ledger.
+func Books() ledger.Books {
+	return ledger.Books{Version: books.Version, Kinds: books.Kinds, Decode: books.Decode, Fold: books.Fold, Index: index}
+}
+
+// Index groups: what a player's reference leads to.
+const (
+	roundsOf       ledger.Group = 'r'
+	transactionsOf ledger.Group = 't'
+)
+
+func index(dst []ledger.IndexRow, i uint64, r entry.Record) []ledger.IndexRow {
+	switch r := r.(type) {
+	case *rounds.Settled:
+		return append(dst, ledger.IndexRow{Group: roundsOf, Name: r.Player, Index: i})
+	case *wallet.Deposited:
+		return append(dst, ledger.IndexRow{Group: transactionsOf, Name: r.Player, Index: i})
+	case *wallet.Withdrawn:
+		return append(dst, ledger.IndexRow{Group: transactionsOf, Name: r.Player, Index: i})
+	}
+	return dst
+}
+
+// Open opens the house over its ledger. An empty log gets its first entries:
+// the house, its keys and its games.
+func Open(ctx context.Context, l *ledger.Ledger, cfg Config) (*House, error) {
+	if cfg.Limits == (epoch.Limits{}) {
+		cfg.Limits = epoch.Default
+	}
+	if err := cfg.Limits.Check(); err != nil {
+		return nil, fmt.Errorf("seed epochs: %w", err)
+	}
+	if cfg.SessionAge == 0 {
+		cfg.SessionAge = 12 * time.Hour
+	}
+	if cfg.SessionAge < time.Microsecond || cfg.SessionAge > players.SessionLongest {
+		return nil, fmt.Errorf("session age %v: expected at most %v", cfg.SessionAge, players.SessionLongest)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	h := &House{
+		cfg: cfg, ledger: l, vault: newVault(cfg.VaultKey), definitions: map[string]*game{},
+		sessions: newRecent[entry.UUID, *seat](1 << 17), ids: newRecent[string, entry.Ref](1 << 17),
+		quit: make(chan struct{}),
+	}
+	h.seeds.init(h)
+	for _, d := range cfg.Games {
+		g, err := compile(d)
+		if err != nil {
+			return nil, fmt.Errorf("game %s: %w", d.ID, err)
+		}
+		h.definitions[g.id] = g
+	}
+	if l.Ready() == nil {
+		if err := h.start(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := h.loadGames(ctx); err != nil {
+		return nil, err
+	}
+	if l.Ready() == nil {
+		if err := h.seeds.load(ctx); err != nil {
+			return nil, err
+		}
+		h.done.Add(1)
+		go h.seeds.tend()
+	}
+	return h, nil
+}
+
+// compile prepares a definition and proves its worst case.
+func compile(d *slots.Definition) (*game, error) {
+	m, err := slots.Compile(d)
+	if err != nil {
+		return nil, err
+	}
+	g := &game{machine: m, id: d.ID, release: d.Version, canonical: d.Canonical(), maths: d.Hash(), bounds: m.Bounds()}
+	if g.bounds.Draws > rounds.MaxDrawn {
+		return nil, fmt.Errorf("a round may draw %d integers, at most %d are recorded", g.bounds.Draws, rounds.MaxDrawn)
+	}
+	g.leafMax, err = rounds.LeafMax(g.id, g.bounds.Draws, g.bounds.Bytes)
+	return g, err
+}
+
+// start makes this process the log's writer.
+func (h *House) start(ctx context.Context) error {
+	signed := h.ledger.Signed()
+	reason := "start"
+	if signed == nil {
+		reason = "created"
+	}
+	_, err := h.ledger.Update(ctx, ledger.Command{Reads: []string{system.StateKey}, Run: func(tx *ledger.Tx) error {
+		if tx.Size() == 0 {
+			if _, err := tx.Append(&system.HouseCreated{Header: byHouse(), Format: system.Format, Keys: h.cfg.Keys, Origin: h.cfg.Origin}); err != nil {
+				return err
+			}
+		}
+		active := &system.HouseActive{Header: byHouse(), Node: h.cfg.Node, Reason: reason, Release: h.cfg.Release, Size: tx.Size(), Term: h.ledger.Term()}
+		if signed != nil {
+			active.Root = signed.Root
+		}
+		_, err := tx.Append(active)
+		return err
+	}})
+	if err != nil {
+		return fmt.Errorf("becoming the writer: %w", err)
+	}
+	return h.checkIdentity()
+}
+
+// checkIdentity refuses to go on a log that belongs to other keys.
+func (h *House) checkIdentity() error {
+	e, err := h.ledger.Entry(0)
+	if err != nil {
+		return err
+	}
+	var created system.HouseCreated
+	if err := entry.Decode(e.Leaf, &created); err != nil {
+		return fmt.Errorf("entry 0: %w", err)
+	}
+	if created.Origin != h.cfg.Origin {
+		return fmt.Errorf("the log belongs to %q, this house is configured as %q", created.Origin, h.cfg.Origin)
+	}
+	for _, k := range h.cfg.Keys {
+		if was := created.Key(k.Role); was == nil || *was != k {
+			return fmt.Errorf("the %s key is not the one in entry 0 of the log: restore the key file that belongs to this log", k.Role)
+		}
+	}
+	return nil
+}
+
+func byHouse() entry.Header { return entry.Header{Actor: "house"} }
+
+// loadGames compiles what the log enabled and, in a new house, enables all
+// games that were configured.
+func (h *House) loadGames(ctx context.Context) error {
+	var ids []string
+	known := map[string]rounds.Game{}
+	err := h.ledger.View(ctx, func(rows book.Reader) error {
+		if all := book.Get[rounds.Games](rows, rounds.GamesKey); all != nil {
+			ids = all.IDs
+		}
+		for _, id := range ids {
+			known[id] = *book.Get[rounds.Game](rows, rounds.GameKey(id))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		e, err := h.ledger.Entry(known[id].Enabled)
+		if err != nil {
+			return fmt.Errorf("game %s: %w", id, err)
+		}
+		var r rounds.GameEnabled
+		if err := entry.Decode(e.Leaf, &r); err != nil {
+			return fmt.Errorf("game %s: entry %d: %w", id, e.Index, err)
+		}
+		d, err := slots.Parse(r.Definition)
+		if err != nil {
+			return fmt.Errorf("game %s: entry %d: %w", id, e.Index, err)
+		}
+		g, err := compile(d)
+		if err != nil {
+			return fmt.Errorf("game %s: entry %d: %w", id, e.Index, err)
+		}
+		h.keepGame(g)
+	}
+	if len(ids) > 0 || h.ledger.Ready() != nil {
+		return nil
+	}
+	for _, d := range h.cfg.Games {
+		if _, err := h.enable(ctx, entry.Request{}, "house", h.definitions[d.ID], "first start"); err != nil {
+			return fmt.Errorf("enabling %s: %w", d.ID, err)
+		}
+	}
+	return nil
+}
+
+func (h *House) keepGame(g *game) {
+	h.machines.Store(g.maths, g)
+	h.enabled.Store(g.id, g)
+}
+
+// Close stops what the house does by itself; the ledger is closed after it.
+func (h *House) Close() {
+	close(h.quit)
+	h.done.Wait()
+	h.seeds.destroy()
+}
+
+// Request is an outside command's idempotency.
+type Request struct {
+	Key       string // as the client chose it, 1 to 255 printable characters
+	Method    string
+	Path      string
+	Principal string // "operator", or the session
+	Body      []byte // canonical JSON
+}
+
+func (r *Request) entry(scope string) entry.Request {
+	return entry.Request{
+		Key:         entry.RequestKey(scope, r.Key),
+		Fingerprint: entry.RequestFingerprint(r.Key, r.Method, r.Path, r.Principal, r.Body),
+	}
+}
+
+// operatorScope is the scope of operators' idempotency keys.
+const operatorScope = "operator"
+
+// update runs a command and looks after alarms.
+func (h *House) update(ctx context.Context, cmd ledger.Command) (ledger.Receipt, error) {
+	r, err := h.ledger.Update(ctx, cmd)
+	if errors.Is(err, ledger.ErrKeyReused) {
+		h.noteReuse(cmd.Request.Key)
+	}
+	return r, err
+}
+
+// noteReuse raises an alarm entry, at most once a minute.
+func (h *House) noteReuse(key [32]byte) {
+	h.reused.Lock()
+	defer h.reused.Unlock()
+	h.reused.count++
+	now := time.Now()
+	if now.Sub(h.reused.last) < time.Minute {
+		return
+	}
+	count := h.reused.count
+	h.reused.count, h.reused.last = 0, now
+	h.done.Add(1)
+	go func() {
+		defer h.done.Done()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_, err := h.ledger.Update(ctx, ledger.Command{Run: func(tx *ledger.Tx) error {
+			_, err := tx.Append(&system.AlarmRaised{Header: byHouse(), Alarm: system.AlarmKeyReused, About: key, Count: count})
+			return err
+		}})
+		if err != nil {
+			h.cfg.Log.Error("an alarm was not recorded", "alarm", system.AlarmKeyReused, "error", err)
+		}
+	}()
+}
+
+// Session tokens: base64url of the session's id and its MAC under the house's
+// token key. They are never stored, and a retry gets the same one.
+
+func (h *House) token(id entry.UUID) string {
+	return base64.RawURLEncoding.EncodeToString(append(id[:], h.tokenMAC(id)...))
+}
+
+func (h *House) tokenMAC(id entry.UUID) []byte {
+	m := hmac.New(sha256.New, h.cfg.TokenKey[:])
+	m.Write([]byte("countroom/session-token/v1"))
+	m.Write(id[:])
+	return m.Sum(nil)
+}
+
+func (h *House) openToken(token string) (id entry.UUID, err error) {
+	if len(token) != base64.RawURLEncoding.EncodedLen(16+32) {
+		return id, ErrToken
+	}
+	var b [48]byte
+	if _, err := base64.RawURLEncoding.Strict().Decode(b[:], []byte(token)); err != nil {
+		return id, ErrToken
+	}
+	id = entry.UUID(b[:16])
+	if !hmac.Equal(b[16:], h.tokenMAC(id)) {
+		return id, ErrToken
+	}
+	return id, nil
+}
+
+// seat is what never changes about a session, with the keys of the rows that
+// its spins touch.
+type seat struct {
+	id       entry.UUID
+	player   entry.Ref
+	game     string
+	currency money.Currency
+
+	actor, scope, cash, hold string
+	reads                    []string
+	next                     atomic.Uint64 // the round number that its next spin will probably have
+}
+
+// Seat finds the session of a token. That it is still open is for the commands
+// to decide, so that a retry after its end gets its old answer.
+func (h *House) Seat(ctx context.Context, token string) (Session, error) {
+	id, err := h.openToken(token)
+	if err != nil {
+		return Session{}, err
+	}
+	if s, ok := h.sessions.get(id); ok {
+		return Session{s}, nil
+	}
+	s := &seat{id: id}
+	err = h.ledger.View(ctx, func(rows book.Reader) error {
+		row := book.Get[players.Session](rows, players.SessionKey(id))
+		if row == nil {
+			return ErrToken
+		}
+		p, err := players.Find(rows, row.Player)
+		if err != nil {
+			return err
+		}
+		s.player, s.game, s.currency = row.Player, row.Game, p.Currency
+		s.next.Store(rounds.Next(rows, row.Player, row.Game))
+		return nil
+	})
+	if err != nil {
+		return Session{}, err
+	}
+	s.actor, s.scope = players.SessionActor(id), s.player.String()
+	s.cash, s.hold = wallet.Cash(s.player), wallet.Hold(s.game)
+	s.reads = []string{
+		players.SessionKey(id), players.PlayerKey(s.player), rounds.GameKey(s.game), rounds.CountKey(s.player, s.game),
+		wallet.Key(s.cash, s.currency), wallet.Key(s.hold, s.currency), epoch.StateKey,
+	}
+	h.sessions.put(id, s)
+	return Session{s}, nil
+}
+
+// Session is a session that a token was found to stand for.
+type Session struct{ s *seat }
+
+// Player is the session's player.
+func (s Session) Player() entry.Ref { return s.s.player }
+
+// Game is the session's game.
+func (s Session) Game() string { return s.s.game }
+
+func random[T ~[16]byte | ~[32]byte | ~[12]byte]() (b T) {
+	switch p := any(&b).(type) {
+	case *[16]byte:
+		rand.Read(p[:])
+	case *[32]byte:
+		rand.Read(p[:])
+	case *[12]byte:
+		rand.Read(p[:])
+	default:
+		panic("random: no such width")
+	}
+	return b
+}

@@ -1,0 +1,751 @@
+// Package ledger is the one writer of a house's log. Commands run one after
+// another in memory; a batch is what came in while the batch before was being
+// made durable; Trillian's sequencer, the store's one commit and then the
+// signer take each batch in turn; and nobody hears of an entry before a signed
+// checkpoint covers it.
+//
+//	Update ─► queue ─► writer ─► open batch ─► committer ─► signer ─► receipts
+//	                   (closures, folds)       (Trillian,   (guard,
+//	                                            store)       checkpoint)
+//
+// The stages overlap: while a batch is signed the next is being committed and
+// the one after is being filled. None of them waits for a timer.
+package ledger
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"countroom/ledger/book"
+	"countroom/ledger/entry"
+	"countroom/ledger/store"
+	"countroom/ledger/tlog"
+	"countroom/ledger/trillian"
+
+	"github.com/sigstore/sigstore/pkg/signature"
+	"golang.org/x/mod/sumdb/note"
+)
+
+// What Update and reads refuse. Where an error is not ErrUnknownOutcome, the
+// command was not accepted and left no trace.
+var (
+	ErrOverloaded     = errors.New("too many commands are waiting")
+	ErrStopped        = errors.New("the ledger accepts no commands")
+	ErrNoSpace        = errors.New("the disk is nearly full")
+	ErrSigner         = errors.New("the signer does not answer")
+	ErrUnknownOutcome = errors.New("the outcome is not known yet: retry with the same key")
+	ErrKeyReused      = errors.New("the idempotency key was used for another request")
+	ErrNotFound       = errors.New("no such entry")
+
+	errMissing = errors.New("a row has to be fetched first")
+)
+
+// Books are the folds that the ledger runs; it knows nothing of their meaning.
+type Books struct {
+	Version uint32 // of the rows that Fold makes
+	Kinds   book.Kinds
+	Decode  func(leaf []byte) (entry.Record, error)
+	Fold    func(rows book.Rows, index uint64, r entry.Record) error
+	// Index appends the index rows of an entry to dst.
+	Index func(dst []IndexRow, index uint64, r entry.Record) []IndexRow
+}
+
+// Config is what a ledger is made of.
+type Config struct {
+	Origin string // name of the log, in every checkpoint
+	Store  store.Store
+	Books  Books
+	Guard  *Guard
+	// Signer signs checkpoints; its key is Ed25519.
+	Signer signature.Signer
+
+	Now    func() time.Time // default time.Now
+	Random io.Reader        // of entries' identities; default crypto/rand
+	Log    *slog.Logger     // default slog.Default
+	// Fatal is called once when the ledger cannot go on: an ambiguous commit, a
+	// fork, an index that cannot be written. It should end the process; the
+	// restart finds out what happened. Default: log and exit with status 1.
+	Fatal func(error)
+
+	QueueMost int  // commands waiting at most; default 16384
+	CacheRows int  // rows kept in memory, roughly; default 1<<18
+	ReadOnly  bool // serve what is there, accept nothing
+}
+
+// batchMost bounds the entries of one batch, so that a batch always fits the
+// store and nobody waits behind an endless one.
+const (
+	batchMost      = 4096
+	batchMostBytes = 16 << 20
+)
+
+// Ledger is an open log. Its methods may be called by any goroutine.
+type Ledger struct {
+	cfg    Config
+	store  store.Store
+	books  Books
+	tree   *tlog.Tree
+	driver *trillian.Log
+	signer note.Signer
+	vkey   string
+	term   uint64
+	index  *indexer
+	m      *Metrics
+
+	// The queue.
+	mu      sync.Mutex
+	queue   []*request
+	waiting int // requests that were let in and have no answer yet
+	stopped error
+	wake    chan struct{}
+	idle    chan struct{} // closed when stopped and nothing waits
+
+	// The writer's own.
+	clock  clock
+	size   uint64 // of the log with all that ran
+	rows   *cache
+	keys   *keys
+	arena  []byte
+	random *bufio.Reader
+	open   *batch
+	number uint64 // of the open batch
+
+	durable   atomic.Uint64 // log size that is committed
+	signed    atomic.Pointer[Signed]
+	signerErr atomic.Pointer[error]
+	noSpace   atomic.Bool
+
+	signedMu   sync.Mutex
+	signedMore chan struct{} // closed and replaced with each new checkpoint
+
+	toCommit chan *batch
+	toSign   chan *batch
+	toIndex  chan indexed
+	done     sync.WaitGroup
+	quit     chan struct{}
+	fatal    sync.Once
+}
+
+// Signed is a checkpoint that was signed and may be shown.
+type Signed struct {
+	Size       uint64
+	Root       tlog.Hash
+	Checkpoint []byte // signed note
+}
+
+// Command is a change of state.
+type Command struct {
+	// Reads names the rows that Run will most likely read. They are fetched
+	// before the command is queued, so that it need not run twice.
+	Reads []string
+	// Request makes the command run once for ever; zero makes it run each time.
+	Request entry.Request
+	// Run decides on the writer. It is called again if a row has to be fetched,
+	// so it must not change anything outside; an error leaves no trace.
+	Run func(tx *Tx) error
+}
+
+// Receipt is what a command is answered with.
+type Receipt struct {
+	Index    uint64
+	Leaf     []byte // the canonical entry
+	Proof    []byte // c2sp.org/tlog-proof@v1
+	Replayed bool   // the answer of an earlier request with the same key
+}
+
+type request struct {
+	cmd      Command
+	fetched  []fetched
+	keySeen  uint64 // the store's index was asked when it covered so much of the log
+	keyFound bool
+	keyIndex uint64
+	runs     int
+
+	done     chan struct{}
+	err      error
+	answered bool
+	index    uint64
+	leaf     []byte
+	replayed bool
+	signed   *Signed
+}
+
+type fetched struct {
+	key  string
+	row  book.Row
+	size uint64 // of the log when the row was read
+}
+
+// batch is what the stages pass on.
+type batch struct {
+	number  uint64
+	base    uint64
+	leaves  [][]byte
+	records []entry.Record
+	rows    []dirty
+	waiters []*request
+	bytes   int
+	head    store.Head // after the commit
+	started time.Time
+}
+
+type dirty struct {
+	key string
+	row book.Row
+}
+
+type indexed struct {
+	base    uint64
+	records []entry.Record
+}
+
+// Open opens the log in the store: it rebuilds the edge of the tree, holds the
+// head against the guard, signs it again, and starts to accept commands.
+func Open(ctx context.Context, cfg Config) (*Ledger, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Reader
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.Fatal == nil {
+		cfg.Fatal = func(err error) {
+			cfg.Log.Error("the ledger stops", "error", err)
+			os.Exit(1)
+		}
+	}
+	if cfg.QueueMost == 0 {
+		cfg.QueueMost = 16384
+	}
+	if cfg.CacheRows == 0 {
+		cfg.CacheRows = 1 << 18
+	}
+	head := cfg.Store.Head()
+	l := &Ledger{
+		cfg: cfg, store: cfg.Store, books: cfg.Books, term: head.Term + 1, size: head.Size,
+		wake: make(chan struct{}, 1), idle: make(chan struct{}), rows: newCache(cfg.CacheRows / 2),
+		random: bufio.NewReaderSize(cfg.Random, 4096), number: 1,
+		toCommit: make(chan *batch), toSign: make(chan *batch, 64), toIndex: make(chan indexed, 64),
+		signedMore: make(chan struct{}), quit: make(chan struct{}), m: newMetrics(),
+	}
+	l.open = &batch{number: l.number, base: l.size}
+	l.durable.Store(head.Size)
+	if err := l.openSigner(); err != nil {
+		return nil, err
+	}
+	if err := l.openTree(head); err != nil {
+		return nil, err
+	}
+	if cfg.ReadOnly {
+		return l, l.openReadOnly()
+	}
+	if err := l.openFolds(ctx, head); err != nil {
+		return nil, fmt.Errorf("building the books anew: %w", err)
+	}
+	if err := l.openIndex(head); err != nil {
+		return nil, fmt.Errorf("reading the newest entries: %w", err)
+	}
+	if head.Size > 0 {
+		if err := l.sign(store.Head{Term: l.term, Size: head.Size, Root: head.Root}); err != nil {
+			return nil, err
+		}
+	} else if cfg.Guard.Last().Size > 0 {
+		return nil, fmt.Errorf("%w: an empty store, but size %d was signed", ErrFork, cfg.Guard.Last().Size)
+	}
+	l.lookAtSpace()
+	l.done.Add(5)
+	go l.write()
+	go l.commitAll()
+	go l.signAll()
+	go l.indexAll()
+	go l.watchSpace()
+	return l, nil
+}
+
+func (l *Ledger) openSigner() error {
+	pub, err := l.cfg.Signer.PublicKey()
+	if err != nil {
+		return fmt.Errorf("checkpoint key: %w", err)
+	}
+	key, ok := pub.(ed25519.PublicKey)
+	if !ok {
+		return fmt.Errorf("checkpoint key: expected Ed25519, got %T", pub)
+	}
+	l.signer, err = tlog.NewSigner(l.cfg.Origin, key, func(msg []byte) ([]byte, error) {
+		return l.cfg.Signer.SignMessage(bytes.NewReader(msg))
+	})
+	if err != nil {
+		return err
+	}
+	l.vkey, err = tlog.VKey(l.cfg.Origin, key)
+	return err
+}
+
+func (l *Ledger) openTree(head store.Head) error {
+	r, err := l.store.Snapshot()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	var tail []tlog.Hash
+	err = r.Leaves(head.Size-head.Size%tlog.TileWidth, head.Size, func(_ uint64, leaf []byte) error {
+		tail = append(tail, tlog.LeafHash(leaf))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if l.tree, err = tlog.NewTree(head.Size, l.store.Tile, tail); err != nil {
+		return err
+	}
+	root, err := l.tree.Root(head.Size)
+	if err != nil {
+		return err
+	}
+	if head.Size > 0 && root != head.Root {
+		return fmt.Errorf("%w: the leaves of size %d have the root %x, the head says %x", store.ErrCorrupt, head.Size, root, head.Root)
+	}
+	l.driver = trillian.New(l.store, l.tree)
+	l.driver.ByHash = func(h []byte) (uint64, bool, error) {
+		if len(h) != 32 {
+			return 0, false, nil
+		}
+		found, err := l.index.find(ByLeafHash, [16]byte(h[:16]), 1<<63, 1)
+		if err != nil || len(found) == 0 {
+			return 0, false, err
+		}
+		leaf, err := l.store.Leaf(found[0])
+		if err != nil {
+			return 0, false, err
+		}
+		return found[0], tlog.LeafHash(leaf) == tlog.Hash(h), nil
+	}
+	return nil
+}
+
+// openReadOnly serves what was signed last.
+func (l *Ledger) openReadOnly() error {
+	l.index = &indexer{store: l.store}
+	var err error
+	if l.index.written, err = l.store.IndexCursor(); err != nil {
+		return err
+	}
+	l.stopped = ErrStopped
+	cp, err := l.store.Checkpoint()
+	if err != nil || cp == nil {
+		return err
+	}
+	v, err := tlog.NewVerifier(l.vkey)
+	if err != nil {
+		return err
+	}
+	c, err := tlog.Open(cp, v)
+	if err != nil {
+		return fmt.Errorf("stored checkpoint: %w", err)
+	}
+	if root, err := l.tree.Root(c.Size); err != nil || root != c.Root {
+		return fmt.Errorf("%w: stored checkpoint of size %d: root %x, %v", store.ErrCorrupt, c.Size, c.Root, err)
+	}
+	l.publish(&Signed{Size: c.Size, Root: c.Root, Checkpoint: cp})
+	return nil
+}
+
+// openIndex reads the entries that the stored indexes do not cover yet.
+func (l *Ledger) openIndex(head store.Head) error {
+	cursor, err := l.store.IndexCursor()
+	if err != nil {
+		return err
+	}
+	l.index = &indexer{store: l.store, next: cursor, written: cursor}
+	from := cursor
+	r, err := l.store.Snapshot()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	l.keys = newKeys(from)
+	var rows []IndexRow
+	var last entry.Record
+	start := from
+	if head.Size > 0 && start == head.Size {
+		start-- // the last entry's time is needed in any case
+	}
+	err = r.Leaves(start, head.Size, func(i uint64, leaf []byte) error {
+		record, err := l.books.Decode(leaf)
+		if err != nil {
+			return fmt.Errorf("%w: entry %d: %v", store.ErrCorrupt, i, err)
+		}
+		last = record
+		if i < from {
+			return nil
+		}
+		rows = l.books.Index(appendIndexRows(rows[:0], i, record, tlog.LeafHash(leaf)), i, record)
+		l.index.add(rows, i)
+		if h := record.Head(); !h.Request.IsZero() {
+			l.keys.young[[16]byte(h.Request.Key[:16])] = i
+		}
+		if err := l.index.flush(indexRun); err != nil {
+			return err
+		}
+		return nil
+	})
+	if last != nil {
+		l.clock.last = last.Head().At
+	}
+	return err
+}
+
+// VKey is the verifier key of the log's checkpoints.
+func (l *Ledger) VKey() string { return l.vkey }
+
+// Origin is the log's name.
+func (l *Ledger) Origin() string { return l.cfg.Origin }
+
+// Term is the reign in which this ledger writes.
+func (l *Ledger) Term() uint64 { return l.term }
+
+// Driver is the Trillian storage over this log.
+func (l *Ledger) Driver() *trillian.Log { return l.driver }
+
+// Signed returns the newest checkpoint, or nil before the first.
+func (l *Ledger) Signed() *Signed { return l.signed.Load() }
+
+// Ready returns nil when commands are accepted.
+func (l *Ledger) Ready() error {
+	l.mu.Lock()
+	err := l.stopped
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if l.noSpace.Load() {
+		return ErrNoSpace
+	}
+	if e := l.signerErr.Load(); e != nil {
+		return fmt.Errorf("%w: %w", ErrSigner, *e)
+	}
+	return nil
+}
+
+// Update runs a command and waits until its entries are durable and signed. An
+// error of the command's own is returned only when all that it saw is durable
+// and signed, too. When the context ends first the command may still be carried
+// out: the error is then ErrUnknownOutcome.
+func (l *Ledger) Update(ctx context.Context, cmd Command) (Receipt, error) {
+	if err := l.Ready(); err != nil {
+		return Receipt{}, err
+	}
+	r := &request{cmd: cmd, done: make(chan struct{})}
+	if err := l.prepare(r); err != nil {
+		return Receipt{}, err
+	}
+	if err := l.enqueue(r); err != nil {
+		return Receipt{}, err
+	}
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+		return Receipt{}, fmt.Errorf("%w (%w)", ErrUnknownOutcome, context.Cause(ctx))
+	}
+	if r.err != nil {
+		return Receipt{}, r.err
+	}
+	if !r.answered {
+		return Receipt{}, nil
+	}
+	if r.replayed {
+		return l.replay(r)
+	}
+	return l.receipt(Receipt{Index: r.index, Leaf: r.leaf}, r.signed)
+}
+
+// prepare does what needs no order: it asks the store for the request's key and
+// for rows that are not in memory.
+func (l *Ledger) prepare(r *request) error {
+	if !r.cmd.Request.IsZero() {
+		r.keySeen = l.index.cursor()
+		var err error
+		if r.keyIndex, r.keyFound, err = l.index.key(r.cmd.Request.Key[:16]); err != nil {
+			return err
+		}
+	}
+	if missing := l.rows.absent(nil, r.cmd.Reads); len(missing) > 0 {
+		return l.fetch(r, missing)
+	}
+	return nil
+}
+
+func (l *Ledger) fetch(r *request, keys []string) error {
+	r.fetched = r.fetched[:0]
+	for _, k := range keys {
+		size := l.store.Head().Size
+		row, err := readRow(l.store, l.books.Kinds, k)
+		if err != nil {
+			return err
+		}
+		r.fetched = append(r.fetched, fetched{k, row, size})
+	}
+	return nil
+}
+
+func readRow(s store.Getter, kinds book.Kinds, key string) (book.Row, error) {
+	if isVault(key) {
+		v, err := s.Vault([]byte(key))
+		if err != nil || v == nil {
+			return nil, err
+		}
+		return &VaultRow{v}, nil
+	}
+	v, err := s.Row([]byte(key))
+	if err != nil || v == nil {
+		return nil, err
+	}
+	return kinds.Decode(key, v)
+}
+
+func (l *Ledger) enqueue(r *request) error {
+	l.mu.Lock()
+	if l.stopped != nil {
+		l.mu.Unlock()
+		return l.stopped
+	}
+	if l.waiting >= l.cfg.QueueMost {
+		l.mu.Unlock()
+		return ErrOverloaded
+	}
+	l.waiting++
+	l.queue = append(l.queue, r)
+	l.mu.Unlock()
+	l.rouse()
+	return nil
+}
+
+// requeue puts a parked command back; it has its place already.
+func (l *Ledger) requeue(r *request) {
+	l.mu.Lock()
+	l.queue = append(l.queue, r)
+	l.mu.Unlock()
+	l.rouse()
+}
+
+func (l *Ledger) rouse() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// answer ends a request.
+func (l *Ledger) answer(rs ...*request) {
+	for _, r := range rs {
+		close(r.done)
+	}
+	l.mu.Lock()
+	l.waiting -= len(rs)
+	if l.stopped != nil && l.waiting == 0 {
+		select {
+		case <-l.idle:
+		default:
+			close(l.idle)
+		}
+	}
+	l.mu.Unlock()
+}
+
+// replay answers a request whose key was seen before.
+func (l *Ledger) replay(r *request) (Receipt, error) {
+	leaf, err := l.store.Leaf(r.index)
+	if err != nil {
+		return Receipt{}, err
+	}
+	record, err := l.books.Decode(leaf)
+	if err != nil {
+		return Receipt{}, err
+	}
+	was, is := record.Head().Request, r.cmd.Request
+	if was.Key != is.Key {
+		return Receipt{}, fmt.Errorf("two request keys share their first half: %x and %x", was.Key, is.Key)
+	}
+	if was.Fingerprint != is.Fingerprint {
+		return Receipt{}, ErrKeyReused
+	}
+	return l.receipt(Receipt{Index: r.index, Leaf: leaf, Replayed: true}, r.signed)
+}
+
+func (l *Ledger) receipt(r Receipt, s *Signed) (Receipt, error) {
+	var path [64]tlog.Hash
+	hashes, err := l.tree.Inclusion(path[:0], r.Index, s.Size)
+	if err != nil {
+		return Receipt{}, err
+	}
+	r.Proof = tlog.AppendReceipt(make([]byte, 0, 64+45*len(hashes)+len(s.Checkpoint)), r.Index, hashes, s.Checkpoint)
+	return r, nil
+}
+
+// Entry returns an entry with its receipt under the newest checkpoint.
+func (l *Ledger) Entry(index uint64) (Receipt, error) {
+	s := l.signed.Load()
+	if s == nil || index >= s.Size {
+		return Receipt{}, ErrNotFound
+	}
+	leaf, err := l.store.Leaf(index)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return l.receipt(Receipt{Index: index, Leaf: leaf}, s)
+}
+
+// Find returns up to limit entries below an index that a name leads to, newest
+// first, among those that are signed.
+func (l *Ledger) Find(g Group, name [16]byte, below uint64, limit int) ([]uint64, error) {
+	s := l.signed.Load()
+	if s == nil {
+		return nil, nil
+	}
+	return l.index.find(g, name, min(below, s.Size), limit)
+}
+
+// View reads books and vault as of one head, and returns when that head is
+// signed.
+func (l *Ledger) View(ctx context.Context, read func(rows book.Reader) error) error {
+	s, err := l.store.Snapshot()
+	if err != nil {
+		return err
+	}
+	v := &view{r: s, kinds: l.books.Kinds}
+	err = read(v)
+	size := s.Head().Size
+	s.Close()
+	if v.err != nil {
+		return v.err
+	}
+	if err != nil {
+		return err
+	}
+	return l.awaitSigned(ctx, size)
+}
+
+func (l *Ledger) awaitSigned(ctx context.Context, size uint64) error {
+	for {
+		l.signedMu.Lock()
+		more := l.signedMore
+		l.signedMu.Unlock()
+		if s := l.signed.Load(); size == 0 || s != nil && s.Size >= size {
+			return nil
+		}
+		if l.cfg.ReadOnly {
+			return nil // what is beyond the checkpoint was never shown, but it is durable
+		}
+		select {
+		case <-more:
+		case <-l.quit:
+			return ErrStopped
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+type view struct {
+	r     store.Getter
+	kinds book.Kinds
+	err   error
+}
+
+func (v *view) Get(key string) book.Row {
+	row, err := readRow(v.r, v.kinds, key)
+	if err != nil {
+		v.err = errors.Join(v.err, err)
+		return nil
+	}
+	return row
+}
+
+// Leaves yields entries of the signed log in order.
+func (l *Ledger) Leaves(from, to uint64, yield func(index uint64, leaf []byte) error) error {
+	s := l.signed.Load()
+	if s == nil || to > s.Size || from > to {
+		return ErrNotFound
+	}
+	r, err := l.store.Snapshot()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return r.Leaves(from, to, yield)
+}
+
+// Tile returns the first width hashes of a hash tile of the signed log.
+func (l *Ledger) Tile(level int, index uint64, width int) ([]byte, error) {
+	s := l.signed.Load()
+	if s == nil {
+		return nil, ErrNotFound
+	}
+	b, err := l.tree.TileData(level, index, width, s.Size)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	return b, nil
+}
+
+// Close stops accepting commands, waits for those that were accepted, and
+// closes nothing that it was given. When the context ends first, waiting
+// commands are given up with ErrUnknownOutcome.
+func (l *Ledger) Close(ctx context.Context) error {
+	if l.cfg.ReadOnly {
+		return nil
+	}
+	l.mu.Lock()
+	if l.stopped == nil {
+		l.stopped = ErrStopped
+		if l.waiting == 0 {
+			close(l.idle)
+		}
+	}
+	l.mu.Unlock()
+	var err error
+	select {
+	case <-l.idle:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	select {
+	case <-l.quit:
+	default:
+		close(l.quit)
+	}
+	l.done.Wait()
+	return err
+}
+
+// fail ends the ledger: what waits cannot be known any more.
+func (l *Ledger) fail(err error) {
+	l.fatal.Do(func() {
+		l.mu.Lock()
+		l.stopped = fmt.Errorf("%w: %w", ErrStopped, err)
+		l.mu.Unlock()
+		l.cfg.Fatal(err)
+	})
+}
+
+func (l *Ledger) newID() entry.UUID {
+	var b [16]byte
+	if _, err := io.ReadFull(l.random, b[:]); err != nil {
+		panic(fmt.Sprintf("no random identities: %v", err)) // crypto/rand does not fail
+	}
+	return entry.NewUUID(b)
+}

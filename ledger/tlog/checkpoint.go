@@ -1,0 +1,182 @@
+package tlog
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// Checkpoint is the head of a log: its tree's size and root. The origin is
+// the name of the key that signs it.
+type Checkpoint struct {
+	Origin string
+	Size   uint64
+	Root   Hash
+}
+
+// AppendBody appends the note text of a checkpoint (c2sp.org/tlog-checkpoint):
+// origin, size and base64 root, each ending in a newline.
+func (c Checkpoint) AppendBody(dst []byte) []byte {
+	dst = append(dst, c.Origin...)
+	dst = append(dst, '\n')
+	dst = strconv.AppendUint(dst, c.Size, 10)
+	dst = append(dst, '\n')
+	dst = base64.StdEncoding.AppendEncode(dst, c.Root[:])
+	return append(dst, '\n')
+}
+
+// ParseCheckpointBody is the exact inverse of AppendBody. It takes no
+// extension lines: monitors cannot audit them and this log has none.
+func ParseCheckpointBody(text []byte) (Checkpoint, error) {
+	lines := bytes.SplitN(text, []byte("\n"), 4)
+	if len(lines) != 4 || len(lines[3]) != 0 {
+		return Checkpoint{}, fmt.Errorf("%w checkpoint: want the three lines origin, size, root", ErrFormat)
+	}
+	c := Checkpoint{Origin: string(lines[0])}
+	if !validName(c.Origin) {
+		return Checkpoint{}, fmt.Errorf("%w checkpoint: origin %q, want a name without spaces or +", ErrFormat, clip(lines[0]))
+	}
+	size, err := strconv.ParseUint(string(lines[1]), 10, 64)
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("%w checkpoint: size %q, want a decimal of 64 bits", ErrFormat, clip(lines[1]))
+	}
+	c.Size = size
+	if c.Root, err = parseHash(lines[2]); err != nil {
+		return Checkpoint{}, fmt.Errorf("%w checkpoint: root: %v", ErrFormat, err)
+	}
+	if !bytes.Equal(c.AppendBody(nil), text) {
+		return Checkpoint{}, fmt.Errorf("%w checkpoint: size %q, want no sign or leading zero", ErrFormat, clip(lines[1]))
+	}
+	return c, nil
+}
+
+func parseHash(b64 []byte) (Hash, error) {
+	var h Hash
+	if len(b64) != base64.StdEncoding.EncodedLen(len(h)) {
+		return h, fmt.Errorf("%d base64 characters, want 44", len(b64))
+	}
+	var buf [len(h) + 1]byte // 44 characters can decode to 33 bytes
+	n, err := base64.StdEncoding.Strict().Decode(buf[:], b64)
+	if err != nil {
+		return h, err
+	}
+	if n != len(h) {
+		return h, fmt.Errorf("%d bytes, want %d", n, len(h))
+	}
+	return Hash(buf[:n]), nil
+}
+
+// clip keeps error messages about outside bytes short.
+func clip(b []byte) []byte { return b[:min(len(b), 100)] }
+
+// validName holds the rules of c2sp.org/signed-note for key names, and its
+// rule for notes that they have no control characters.
+func validName(name string) bool {
+	return name != "" && utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool {
+		return unicode.IsSpace(r) || r < 0x20 || r == '+'
+	})
+}
+
+// VKey returns the verifier key name+id+key of an Ed25519 public key
+// (c2sp.org/signed-note, type 0x01).
+func VKey(name string, pub ed25519.PublicKey) (string, error) {
+	if !validName(name) {
+		return "", fmt.Errorf("%w key name %q, want one without spaces or +", ErrFormat, name)
+	}
+	return note.NewEd25519VerifierKey(name, pub)
+}
+
+// NewVerifier returns the verifier of a key in exactly the form that VKey
+// gives it.
+func NewVerifier(vkey string) (note.Verifier, error) {
+	v, err := note.NewVerifier(vkey)
+	if err != nil {
+		return nil, fmt.Errorf("%w verifier key: %v", ErrFormat, err)
+	}
+	// The note package also reads other spellings of the key and its id.
+	key, err := base64.StdEncoding.DecodeString(vkey[strings.LastIndexByte(vkey, '+')+1:])
+	if err != nil {
+		return nil, fmt.Errorf("%w verifier key: %v", ErrFormat, err)
+	}
+	if again, err := VKey(v.Name(), key[1:]); err != nil || again != vkey {
+		return nil, fmt.Errorf("%w verifier key: want name+id+key, id in lower-case hex, key in padded base64, nothing after it", ErrFormat)
+	}
+	return v, nil
+}
+
+type signer struct {
+	note.Verifier
+	sign func(msg []byte) ([]byte, error)
+}
+
+func (s *signer) Sign(msg []byte) ([]byte, error) { return s.sign(msg) }
+
+// NewSigner returns a note signer under an Ed25519 key that lives elsewhere:
+// sign returns the 64-byte signature of msg by the private half of pub, and
+// must not keep msg.
+func NewSigner(name string, pub ed25519.PublicKey, sign func(msg []byte) ([]byte, error)) (note.Signer, error) {
+	vkey, err := VKey(name, pub)
+	if err != nil {
+		return nil, err
+	}
+	v, err := NewVerifier(vkey)
+	if err != nil {
+		return nil, err
+	}
+	return &signer{v, sign}, nil
+}
+
+// Sign returns the checkpoint as a note with one signature line. The signer's
+// name must be the origin.
+func Sign(c Checkpoint, s note.Signer) ([]byte, error) {
+	name := s.Name()
+	if name != c.Origin || !validName(name) {
+		return nil, fmt.Errorf("sign checkpoint: origin %q, want the key's name %q", c.Origin, name)
+	}
+	// Room for the three lines of the body and an Ed25519 signature line.
+	msg := make([]byte, 0, 2*len(name)+192)
+	msg = c.AppendBody(msg)
+	sig, err := s.Sign(msg)
+	if err != nil {
+		return nil, fmt.Errorf("sign checkpoint: %w", err)
+	}
+	msg = append(msg, "\n— "...)
+	msg = append(msg, name...)
+	msg = append(msg, ' ')
+	var raw [4 + ed25519.SignatureSize]byte
+	line := append(binary.BigEndian.AppendUint32(raw[:0], s.KeyHash()), sig...)
+	msg = base64.StdEncoding.AppendEncode(msg, line)
+	return append(msg, '\n'), nil
+}
+
+// Open returns the checkpoint of a note that carries a good signature of v,
+// whose name must be the origin. Signature lines of other keys, such as
+// witness cosignatures, are neither needed nor checked.
+func Open(msg []byte, v note.Verifier) (Checkpoint, error) {
+	n, err := note.Open(msg, note.VerifierList(v))
+	if err != nil {
+		var unverified *note.UnverifiedNoteError
+		var invalid *note.InvalidSignatureError
+		if errors.As(err, &unverified) || errors.As(err, &invalid) {
+			return Checkpoint{}, fmt.Errorf("checkpoint: %w %s+%08x: %v", ErrSignature, v.Name(), v.KeyHash(), err)
+		}
+		return Checkpoint{}, fmt.Errorf("%w checkpoint: %v", ErrFormat, err)
+	}
+	c, err := ParseCheckpointBody([]byte(n.Text))
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	if c.Origin != v.Name() {
+		return Checkpoint{}, fmt.Errorf("%w checkpoint: origin %q, want the key's name %q", ErrFormat, c.Origin, v.Name())
+	}
+	return c, nil
+}

@@ -1,0 +1,395 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"countroom/ledger/entry"
+	"countroom/ledger/store"
+	"countroom/ledger/system"
+	"countroom/ledger/tlog"
+)
+
+// write is the writer: it runs what is queued and hands the open batch over as
+// soon as the committer takes it.
+func (l *Ledger) write() {
+	defer l.done.Done()
+	defer close(l.toCommit)
+	var todo []*request
+	for {
+		if len(todo) == 0 {
+			l.mu.Lock()
+			todo, l.queue = l.queue, nil
+			l.mu.Unlock()
+		}
+		for len(todo) > 0 && len(l.open.leaves) < batchMost && l.open.bytes < batchMostBytes {
+			l.execute(todo[0])
+			todo = todo[1:]
+		}
+		var hand chan *batch
+		if len(l.open.waiters) > 0 || len(l.open.leaves) > 0 {
+			hand = l.toCommit
+		}
+		wake := l.wake
+		if len(todo) > 0 {
+			wake = nil // the open batch is full
+		}
+		select {
+		case <-wake:
+		case hand <- l.open:
+			l.number++
+			l.open = &batch{number: l.number, base: l.size}
+			l.arena = make([]byte, 0, max(4096, cap(l.arena)/2, len(l.arena)))
+			l.rows.age(l.durable.Load())
+			l.keys.age(l.index.cursor(), l.size)
+		case <-l.quit:
+			l.giveUp(append(todo, l.open.waiters...))
+			return
+		}
+	}
+}
+
+// giveUp answers requests whose fate is open.
+func (l *Ledger) giveUp(rs []*request) {
+	for _, r := range rs {
+		r.err = ErrUnknownOutcome
+	}
+	l.answer(rs...)
+}
+
+// execute runs one command.
+func (l *Ledger) execute(r *request) {
+	for _, f := range r.fetched {
+		// A row may have changed, and been dropped, since it was read.
+		if l.rows.get(f.key) == nil && f.size >= l.rows.dropped {
+			l.rows.add(f.key, f.row)
+		}
+	}
+	r.fetched = nil
+	tx := &Tx{l: l, request: r.cmd.Request, answer: -1}
+	if !r.cmd.Request.IsZero() {
+		index, found := l.keys.find([16]byte(r.cmd.Request.Key[:16]))
+		if !found {
+			index, found = r.keyIndex, r.keyFound
+		}
+		switch {
+		case found:
+			r.answered, r.index, r.replayed = true, index, true
+			l.open.waiters = append(l.open.waiters, r)
+			return
+		case r.keySeen < l.keys.from:
+			l.park(r, nil)
+			return
+		}
+	}
+	var step time.Duration
+	if tx.at, step = l.clock.stamp(l.cfg.Now()); step != 0 {
+		l.noteStep(tx.at, step)
+	}
+	mark := len(l.arena)
+	err := r.cmd.Run(tx)
+	switch {
+	case len(tx.missing) > 0:
+		l.arena = l.arena[:mark]
+		l.park(r, tx.missing)
+		return
+	case err != nil:
+		l.arena = l.arena[:mark]
+		r.err = err
+	default:
+		if tx.answer >= 0 {
+			r.answered, r.index, r.leaf = true, l.size+uint64(tx.answer), tx.leaves[tx.answer]
+			if !tx.request.IsZero() {
+				l.keys.young[[16]byte(tx.request.Key[:16])] = r.index
+			}
+		}
+		l.keep(tx)
+	}
+	l.open.waiters = append(l.open.waiters, r)
+}
+
+// keep makes a transaction's changes part of the open batch.
+func (l *Ledger) keep(tx *Tx) {
+	b := l.open
+	l.size += uint64(len(tx.leaves))
+	b.leaves = append(b.leaves, tx.leaves...)
+	b.records = append(b.records, tx.records...)
+	for _, leaf := range tx.leaves {
+		b.bytes += len(leaf)
+	}
+	for _, c := range tx.changes {
+		s := l.rows.get(c.key)
+		if s == nil {
+			s = l.rows.add(c.key, nil)
+		}
+		s.row, s.changed = c.row, l.size
+		if s.batch == b.number {
+			b.rows[s.pos].row = c.row
+		} else {
+			s.batch, s.pos = b.number, len(b.rows)
+			b.rows = append(b.rows, dirty{c.key, c.row})
+		}
+	}
+}
+
+// noteStep records that the clock jumped.
+func (l *Ledger) noteStep(at entry.Time, step time.Duration) {
+	tx := &Tx{l: l, at: at, answer: -1}
+	mark := len(l.arena)
+	_, err := tx.Append(&system.ClockStepped{Header: entry.Header{Actor: "house"}, StepMicroseconds: step.Microseconds()})
+	if err != nil {
+		l.arena = l.arena[:mark]
+		l.cfg.Log.Error("a step of the clock was not recorded", "step", step, "error", err)
+		return
+	}
+	l.cfg.Log.Warn("the clock stepped", "step", step)
+	l.keep(tx)
+}
+
+// parksMost bounds how often one command may be parked: rows that are fetched
+// again and again say that memory is far too small for the load.
+const parksMost = 64
+
+// park fetches what a command lacked and queues it again; the writer goes on.
+func (l *Ledger) park(r *request, missing []string) {
+	r.runs++
+	l.m.parked.Inc()
+	keys := append([]string(nil), missing...)
+	go func() {
+		err := error(nil)
+		if r.runs > parksMost {
+			err = ErrOverloaded
+		} else if err = l.prepare(r); err == nil && len(keys) > 0 {
+			err = l.fetch(r, keys)
+		}
+		if err != nil {
+			r.err = err
+			l.answer(r)
+			return
+		}
+		l.requeue(r)
+	}()
+}
+
+// commitAll makes batches durable, one at a time.
+func (l *Ledger) commitAll() {
+	defer l.done.Done()
+	defer close(l.toSign)
+	defer close(l.toIndex)
+	failed := false
+	for b := range l.toCommit {
+		if !failed && len(b.leaves) > 0 {
+			if err := l.commit(b); err != nil {
+				failed = true
+				l.fail(fmt.Errorf("committing entries %d to %d: %w", b.base, b.base+uint64(len(b.leaves))-1, err))
+			} else {
+				l.toIndex <- indexed{b.base, b.records}
+			}
+		}
+		if failed {
+			l.giveUp(b.waiters)
+			continue
+		}
+		l.toSign <- b
+	}
+}
+
+func (l *Ledger) commit(b *batch) error {
+	start := time.Now()
+	prev := l.store.Head()
+	if prev.Size != b.base {
+		return fmt.Errorf("%w: the store is at size %d, the batch at %d", store.ErrConflict, prev.Size, b.base)
+	}
+	sb := &store.Batch{Prev: prev, Leaves: b.leaves}
+	at := int64(b.records[len(b.records)-1].Head().At) * 1000
+	sb.Next = store.Head{Term: l.term, At: max(at, prev.At+1), Folds: l.books.Version}
+	if s := l.signed.Load(); s != nil {
+		sb.Checkpoint = s.Checkpoint
+	}
+	if err := encodeRows(sb, b.rows); err != nil {
+		return err
+	}
+	if err := l.driver.Integrate(noCancel, sb, nil); err != nil {
+		return err
+	}
+	b.head = sb.Next
+	l.durable.Store(sb.Next.Size)
+	l.m.commitSeconds.Observe(time.Since(start).Seconds())
+	l.m.batchEntries.Observe(float64(len(b.leaves)))
+	l.m.entries.Add(float64(len(b.leaves)))
+	return nil
+}
+
+func encodeRows(sb *store.Batch, rows []dirty) error {
+	var arena []byte
+	for i := range rows {
+		key := []byte(rows[i].key)
+		if v, ok := rows[i].row.(*VaultRow); ok {
+			sb.Vault = append(sb.Vault, store.Row{Key: key, Value: v.Value})
+			continue
+		}
+		n := len(arena)
+		var err error
+		if arena, err = entry.AppendObject(arena, rows[i].row); err != nil {
+			return fmt.Errorf("row %s: %w", key, err)
+		}
+		sb.Rows = append(sb.Rows, store.Row{Key: key, Value: arena[n:len(arena):len(arena)]})
+	}
+	return nil
+}
+
+// signAll signs the newest durable head, whatever number of batches it covers,
+// and lets their waiters go.
+func (l *Ledger) signAll() {
+	defer l.done.Done()
+	failed := false
+	for b := range l.toSign {
+		batches := []*batch{b}
+	more:
+		for len(batches) < cap(l.toSign) {
+			select {
+			case b, ok := <-l.toSign:
+				if !ok {
+					break more
+				}
+				batches = append(batches, b)
+			default:
+				break more
+			}
+		}
+		var head store.Head
+		for _, b := range batches {
+			if b.head.Size > 0 {
+				head = b.head
+			}
+		}
+		if head.Size > 0 && !failed {
+			failed = !l.signUntilDone(head)
+		}
+		s := l.signed.Load()
+		for _, b := range batches {
+			if failed {
+				l.giveUp(b.waiters)
+				continue
+			}
+			for _, r := range b.waiters {
+				r.signed = s
+			}
+			l.answer(b.waiters...)
+		}
+	}
+}
+
+// signUntilDone waits for a silent signer: nothing is answered meanwhile and
+// nothing new is accepted. It reports false when the ledger has to end.
+func (l *Ledger) signUntilDone(head store.Head) bool {
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		err := l.sign(head)
+		if err == nil {
+			if l.signerErr.Swap(nil) != nil {
+				l.cfg.Log.Info("the signer answers again")
+			}
+			return true
+		}
+		if !errors.Is(err, ErrSigner) {
+			l.fail(err)
+			return false
+		}
+		if l.signerErr.Swap(&err) == nil {
+			l.cfg.Log.Error("play stops until the signer answers", "error", err)
+		}
+		select {
+		case <-time.After(wait):
+		case <-l.quit:
+			return false
+		}
+	}
+}
+
+// sign lets a durable head past the guard, signs and publishes it.
+func (l *Ledger) sign(head store.Head) error {
+	start := time.Now()
+	last := l.cfg.Guard.Last()
+	var consistency []tlog.Hash
+	if last.Size > 0 && head.Size > last.Size {
+		var err error
+		if consistency, err = l.tree.Consistency(last.Size, head.Size); err != nil {
+			return err
+		}
+	}
+	if err := l.cfg.Guard.Allow(SignedHead{head.Term, head.Size, head.Root}, consistency); err != nil {
+		return err
+	}
+	cp, err := tlog.Sign(tlog.Checkpoint{Origin: l.cfg.Origin, Size: head.Size, Root: head.Root}, l.signer)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrSigner, err)
+	}
+	l.publish(&Signed{Size: head.Size, Root: head.Root, Checkpoint: cp})
+	l.m.signSeconds.Observe(time.Since(start).Seconds())
+	return nil
+}
+
+func (l *Ledger) publish(s *Signed) {
+	l.signed.Store(s)
+	l.signedMu.Lock()
+	close(l.signedMore)
+	l.signedMore = make(chan struct{})
+	l.signedMu.Unlock()
+}
+
+// indexAll trails behind the commits.
+func (l *Ledger) indexAll() {
+	defer l.done.Done()
+	failed := false
+	for b := range l.toIndex {
+		if failed {
+			continue // the ledger is ending; the committer must not wait for the index
+		}
+		if err := l.indexBatch(b); err != nil {
+			failed = true
+			l.fail(fmt.Errorf("indexing entries from %d: %w", b.base, err))
+		}
+	}
+}
+
+func (l *Ledger) indexBatch(b indexed) error {
+	var rows []IndexRow
+	for i, r := range b.records {
+		index := b.base + uint64(i)
+		leafHash, err := l.leafHash(index)
+		if err != nil {
+			return err
+		}
+		rows = l.books.Index(appendIndexRows(rows[:0], index, r, leafHash), index, r)
+		l.index.add(rows, index)
+	}
+	return l.index.flush(indexRun)
+}
+
+// lookAtSpace refuses commands, before they run, while the disk has less than
+// the store's reserve.
+func (l *Ledger) lookAtSpace() {
+	free, err := l.store.Free()
+	if err != nil {
+		l.cfg.Log.Error("the disk's free space is not known", "error", err)
+	}
+	low := err != nil || free.Available < free.Reserve
+	if was := l.noSpace.Swap(low); was != low {
+		l.cfg.Log.Warn("free disk space", "available", free.Available, "reserve", free.Reserve, "accepting", !low)
+	}
+}
+
+func (l *Ledger) watchSpace() {
+	defer l.done.Done()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			l.lookAtSpace()
+		case <-l.quit:
+			return
+		}
+	}
+}
