@@ -103,7 +103,8 @@ func NewVerifier(vkey string) (note.Verifier, error) {
 		return nil, fmt.Errorf("%w verifier key: %v", ErrFormat, err)
 	}
 	// The note package also reads other spellings of the key and its id.
-	key, err := base64.StdEncoding.DecodeString(vkey[strings.LastIndexByte(vkey, '+')+1:])
+	parts := strings.SplitN(vkey, "+", 3) // the key's base64 may hold a + of its own
+	key, err := base64.StdEncoding.DecodeString(parts[len(parts)-1])
 	if err != nil {
 		return nil, fmt.Errorf("%w verifier key: %v", ErrFormat, err)
 	}

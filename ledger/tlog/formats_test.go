@@ -518,3 +518,18 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 		}
 	}
 }
+
+// The base64 of a key may itself hold a plus sign.
+func TestVerifierKeysOfManyKeys(t *testing.T) {
+	for i := range 200 {
+		seed := sha256.Sum256([]byte{byte(i)})
+		pub := ed25519.NewKeyFromSeed(seed[:]).Public().(ed25519.PublicKey)
+		vkey, err := VKey("casino.example/log", pub)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := NewVerifier(vkey); err != nil {
+			t.Fatalf("%s: %v", vkey, err)
+		}
+	}
+}

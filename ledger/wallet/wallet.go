@@ -43,7 +43,7 @@ func Key(account string, currency money.Currency) string {
 var Kinds = book.Kinds{"wallet": func() book.Row { return new(Account) }}
 
 // Balance returns what an account holds, zero when it was never used.
-func Balance(rows book.Rows, account string, currency money.Currency) int64 {
+func Balance(rows book.Reader, account string, currency money.Currency) int64 {
 	if a := book.Get[Account](rows, Key(account, currency)); a != nil {
 		return a.Balance
 	}
@@ -53,7 +53,7 @@ func Balance(rows book.Rows, account string, currency money.Currency) int64 {
 // Transfer returns the two postings that move an amount (of either sign, or
 // zero) from one account to another, with the balances after. It changes
 // nothing.
-func Transfer(rows book.Rows, from, to string, m money.Money) ([]money.Posting, error) {
+func Transfer(rows book.Reader, from, to string, m money.Money) ([]money.Posting, error) {
 	postings := []money.Posting{
 		{Account: from, Amount: -m.Amount, Currency: m.Currency},
 		{Account: to, Amount: m.Amount, Currency: m.Currency},

@@ -1,0 +1,663 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"countroom/ledger/book"
+	"countroom/ledger/entry"
+	"countroom/ledger/store"
+	"countroom/ledger/tlog"
+
+	"github.com/sigstore/sigstore/pkg/signature"
+)
+
+func TestEveryCommandIsAnsweredWithAReceipt(t *testing.T) {
+	r := newRig(t).open()
+	defer r.close()
+	for i := range 300 { // past the first full tile
+		got := r.must(add(name(i%7), 1))
+		if got.Index != uint64(i) || got.Replayed {
+			t.Fatalf("command %d became entry %d", i, got.Index)
+		}
+	}
+	for i := range uint64(300) {
+		e, err := r.Entry(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cp := r.verify(e); cp.Size != 300 {
+			t.Fatalf("entry %d is proven in a log of %d", i, cp.Size)
+		}
+	}
+	if _, err := r.Entry(300); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("an entry beyond the log: %v", err)
+	}
+}
+
+// A command that fails, even after it appended, leaves no trace: neither entry
+// nor row nor a used key.
+func TestARefusalLeavesNoTrace(t *testing.T) {
+	r := newRig(t).open()
+	defer r.close()
+	r.must(add("a", 5))
+	late := errors.New("changed my mind")
+	_, err := r.Update(context.Background(), keyed(Command{Run: func(tx *Tx) error {
+		if _, err := tx.Answer(&added{Header: entry.Header{Actor: "toy"}, Amount: 10, After: 15, Name: "a"}); err != nil {
+			return err
+		}
+		tx.PutVault("vault/x", []byte("secret"))
+		return late
+	}}, "k", ""))
+	if !errors.Is(err, late) {
+		t.Fatal(err)
+	}
+	if _, err := r.Update(context.Background(), add("a", -6)); !errors.Is(err, errBelowZero) {
+		t.Fatal(err)
+	}
+	// An entry that breaks a rule of the books is refused by the fold.
+	_, err = r.Update(context.Background(), Command{Run: func(tx *Tx) error {
+		_, err := tx.Append(&added{Header: entry.Header{Actor: "toy"}, Amount: 1, After: 99, Name: "a"})
+		return err
+	}})
+	if !errors.Is(err, book.ErrBroken) {
+		t.Fatal(err)
+	}
+	if sum, size := r.sum("a"), r.Signed().Size; sum != 5 || size != 1 {
+		t.Fatalf("sum %d, size %d", sum, size)
+	}
+	err = r.View(context.Background(), func(rows book.Reader) error {
+		if rows.Get("vault/x") != nil {
+			return errors.New("the vault kept a row")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.must(keyed(add("a", 1), "k", "")); got.Replayed {
+		t.Fatal("the refusal used up its key")
+	}
+}
+
+// A request key runs once for ever: at once, long after, while its index is
+// only in memory, and after a restart.
+func TestAKeyRunsOnce(t *testing.T) {
+	r := newRig(t).open()
+	first := r.must(keyed(add("a", 1), "k", "body"))
+	check := func(when string) {
+		t.Helper()
+		again := r.must(keyed(add("a", 1), "k", "body"))
+		if !again.Replayed || again.Index != first.Index || !bytes.Equal(again.Leaf, first.Leaf) {
+			t.Fatalf("%s: answered by entry %d", when, again.Index)
+		}
+		if _, err := r.Update(context.Background(), keyed(add("a", 1), "k", "another body")); !errors.Is(err, ErrKeyReused) {
+			t.Fatalf("%s, another body: %v", when, err)
+		}
+	}
+	check("at once")
+	r.close()
+	r.open()
+	check("after a restart")
+	// Enough entries that the index is written and memory forgets the key.
+	many(t, r, 3*indexRun/3, 64)
+	if r.index.cursor() == 0 {
+		t.Fatal("the index was never written")
+	}
+	check("from the store's index")
+	many(t, r, 2*indexRun/3, 64)
+	check("when the writer has forgotten it")
+	if r.keys.from == 0 {
+		t.Fatal("the writer never forgot a key")
+	}
+	r.close()
+	r.open()
+	check("after another restart")
+	if got := r.sum("a"); got != 1 {
+		t.Fatalf("the command ran %d times", got)
+	}
+	r.close()
+}
+
+// many runs n keyed commands from several callers.
+func many(t testing.TB, r *rig, n, callers int) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	base := r.store.Head().Size
+	for range callers {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for {
+				i := next.Add(1)
+				if i > int64(n) {
+					return
+				}
+				if _, err := r.Update(context.Background(), keyed(add(name(int(i%1000)), 1), fmt.Sprintf("%d-%d", base, i), "")); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}()
+	}
+	wg.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
+// With far fewer rows in memory than there are, commands park, rows are
+// dropped and come back, and no change is lost.
+func TestRowsNeedNotFitInMemory(t *testing.T) {
+	r := newRig(t)
+	r.change = func(c *Config) { c.CacheRows = 64 }
+	r.open()
+	defer r.close()
+	const names, adds, callers = 1000, 20000, 32
+	var wg sync.WaitGroup
+	var want [names]atomic.Int64
+	for c := range callers {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			rnd := rand.New(rand.NewPCG(1, uint64(c)))
+			for range adds / callers {
+				i := rnd.IntN(names)
+				cmd := add(name(i), 1)
+				if rnd.IntN(2) == 0 {
+					cmd.Reads = nil // the writer has to find out
+				}
+				if _, err := r.Update(context.Background(), cmd); err != nil {
+					t.Error(err)
+					return
+				}
+				want[i].Add(1)
+			}
+		}()
+	}
+	wg.Wait()
+	for i := range want {
+		if got := r.sum(name(i)); got != want[i].Load() {
+			t.Fatalf("%s is %d, want %d", name(i), got, want[i].Load())
+		}
+	}
+	if rows := len(r.rows.young) + len(r.rows.old); rows > 5*64+batchMost {
+		t.Fatalf("%d rows in memory", rows)
+	}
+}
+
+// The secondary indexes find entries while they are in memory, while they are
+// written, and from the store.
+func TestFindTrailsTheLog(t *testing.T) {
+	r := newRig(t).open()
+	defer r.close()
+	var mine []uint64
+	var group [16]byte
+	copy(group[:], "mine")
+	for round := range 4 {
+		mine = append(mine, r.must(add("mine", 1)).Index)
+		found, err := r.Find(byName, group, 1<<62, 100)
+		if err != nil || len(found) != round+1 || found[0] != mine[round] || found[round] != mine[0] {
+			t.Fatalf("round %d: found %d of %d: %v", round, found, mine, err)
+		}
+		if found, err = r.Find(byName, group, mine[round], 1); err != nil || round > 0 && (len(found) != 1 || found[0] != mine[round-1]) {
+			t.Fatalf("round %d: below %d: %d, %v", round, mine[round], found, err)
+		}
+		e, _ := r.Entry(mine[round])
+		var a added
+		if err := entry.Decode(e.Leaf, &a); err != nil {
+			t.Fatal(err)
+		}
+		if found, err = r.Find(ByID, a.ID, 1<<62, 2); err != nil || len(found) != 1 || found[0] != mine[round] {
+			t.Fatalf("by id: %d, %v", found, err)
+		}
+		many(t, r, indexRun/2, 64)
+	}
+}
+
+// brokenStore fails or delays commits.
+type brokenStore struct {
+	store.Store
+	before func(*store.Batch) error
+	after  func(*store.Batch) error
+}
+
+func (s *brokenStore) Commit(ctx context.Context, b *store.Batch) error {
+	if s.before != nil {
+		if err := s.before(b); err != nil {
+			return err
+		}
+	}
+	err := s.Store.Commit(ctx, b)
+	if err == nil && s.after != nil {
+		err = s.after(b)
+	}
+	return err
+}
+
+// An ambiguous commit ends the ledger; nobody is told anything; the restart
+// finds out, and the retry learns the truth.
+func TestAnAmbiguousCommitEndsTheLedger(t *testing.T) {
+	for _, durable := range []bool{false, true} {
+		t.Run(fmt.Sprintf("durable=%v", durable), func(t *testing.T) {
+			r := newRig(t)
+			var broken atomic.Bool
+			lost := errors.New("the disk went away")
+			r.wrap = func(s store.Store) store.Store {
+				b := &brokenStore{Store: s}
+				hook := func(*store.Batch) error {
+					if broken.Load() {
+						return lost
+					}
+					return nil
+				}
+				if durable {
+					b.after = hook
+				} else {
+					b.before = hook
+				}
+				return b
+			}
+			r.open()
+			r.must(keyed(add("a", 1), "one", ""))
+			broken.Store(true)
+			_, err := r.Update(context.Background(), keyed(add("a", 1), "two", ""))
+			if !errors.Is(err, ErrUnknownOutcome) {
+				t.Fatalf("the caller was told %v", err)
+			}
+			if err := <-r.fatal; !errors.Is(err, lost) {
+				t.Fatalf("the process was told %v", err)
+			}
+			if _, err := r.Update(context.Background(), add("a", 1)); !errors.Is(err, ErrStopped) {
+				t.Fatalf("the next caller was told %v", err)
+			}
+			r.close()
+			broken.Store(false)
+			r.open()
+			got := r.must(keyed(add("a", 1), "two", ""))
+			if got.Replayed != durable || got.Index != 1 || r.sum("a") != 2 {
+				t.Fatalf("the retry: replayed %v, entry %d, sum %d", got.Replayed, got.Index, r.sum("a"))
+			}
+			r.close()
+		})
+	}
+}
+
+// A refusal waits for what it saw: a caller who hears "below zero" could
+// otherwise learn of an entry that a crash undoes.
+func TestRefusalsWaitForWhatTheySaw(t *testing.T) {
+	r := newRig(t)
+	gate := make(chan struct{})
+	var gated atomic.Bool
+	r.wrap = func(s store.Store) store.Store {
+		return &brokenStore{Store: s, before: func(*store.Batch) error {
+			if gated.Load() {
+				<-gate
+			}
+			return nil
+		}}
+	}
+	r.open()
+	defer r.close()
+	r.must(add("a", 3))
+	gated.Store(true)
+	taken := make(chan error, 1)
+	go func() {
+		_, err := r.Update(context.Background(), add("a", -3))
+		taken <- err
+	}()
+	for r.Ledger.store.Head().Size != 1 || func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.waiting != 1 || len(r.queue) != 0 }() {
+		time.Sleep(time.Millisecond)
+	}
+	refused := make(chan error, 1)
+	go func() {
+		_, err := r.Update(context.Background(), add("a", -1))
+		refused <- err
+	}()
+	select {
+	case err := <-refused:
+		t.Fatalf("refused before the withdrawal was durable: %v", err)
+	case err := <-taken:
+		t.Fatalf("answered before it was durable: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	gated.Store(false)
+	close(gate)
+	if err := <-taken; err != nil {
+		t.Fatal(err)
+	}
+	if err := <-refused; !errors.Is(err, errBelowZero) {
+		t.Fatal(err)
+	}
+}
+
+// faultySigner is silent while told to be.
+type faultySigner struct {
+	signature.Signer
+	silent atomic.Bool
+}
+
+func (s *faultySigner) SignMessage(m io.Reader, o ...signature.SignOption) ([]byte, error) {
+	if s.silent.Load() {
+		return nil, errors.New("no answer")
+	}
+	return s.Signer.SignMessage(m, o...)
+}
+
+func TestASilentSignerStopsPlayUntilItAnswers(t *testing.T) {
+	r := newRig(t)
+	s := &faultySigner{Signer: r.signer}
+	r.signer = s
+	r.open()
+	defer r.close()
+	r.must(add("a", 1))
+	s.silent.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := r.Update(ctx, keyed(add("a", 1), "k", "")); !errors.Is(err, ErrUnknownOutcome) {
+		t.Fatalf("unsigned, yet answered: %v", err)
+	}
+	if _, err := r.Update(context.Background(), add("a", 1)); !errors.Is(err, ErrSigner) {
+		t.Fatalf("accepted without a signer: %v", err)
+	}
+	if r.Signed().Size != 1 {
+		t.Fatal("something unsigned was shown")
+	}
+	s.silent.Store(false)
+	for r.Ready() != nil {
+		time.Sleep(time.Millisecond)
+	}
+	if got := r.must(keyed(add("a", 1), "k", "")); !got.Replayed || r.sum("a") != 2 {
+		t.Fatalf("replayed %v, sum %d", got.Replayed, r.sum("a"))
+	}
+}
+
+func TestTheQueueIsBounded(t *testing.T) {
+	r := newRig(t)
+	gate := make(chan struct{})
+	r.change = func(c *Config) { c.QueueMost = 10 }
+	r.wrap = func(s store.Store) store.Store {
+		return &brokenStore{Store: s, before: func(*store.Batch) error { <-gate; return nil }}
+	}
+	r.open()
+	defer r.close()
+	results := make(chan error, 50)
+	for range cap(results) {
+		go func() {
+			_, err := r.Update(context.Background(), add("a", 1))
+			results <- err
+		}()
+	}
+	for range cap(results) - 10 {
+		if err := <-results; !errors.Is(err, ErrOverloaded) {
+			t.Fatal(err)
+		}
+	}
+	close(gate)
+	for range 10 {
+		if err := <-results; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := r.sum("a"); got != 10 {
+		t.Fatalf("%d commands ran", got)
+	}
+}
+
+// fullStore has no room.
+type fullStore struct {
+	store.Store
+	full atomic.Bool
+}
+
+func (s *fullStore) Free() (store.FreeSpace, error) {
+	if s.full.Load() {
+		return store.FreeSpace{Available: 1, Reserve: 2}, nil
+	}
+	return store.FreeSpace{Available: 2, Reserve: 2}, nil
+}
+
+func TestWithoutRoomCommandsAreRefusedAndReadsGoOn(t *testing.T) {
+	r := newRig(t)
+	var full *fullStore
+	r.wrap = func(s store.Store) store.Store { full = &fullStore{Store: s}; return full }
+	r.open()
+	defer r.close()
+	first := r.must(add("a", 1))
+	full.full.Store(true)
+	for !errors.Is(r.Ready(), ErrNoSpace) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if _, err := r.Update(context.Background(), add("a", 1)); !errors.Is(err, ErrNoSpace) {
+		t.Fatal(err)
+	}
+	if e, err := r.Entry(first.Index); err != nil || r.sum("a") != 1 {
+		t.Fatal(err)
+	} else {
+		r.verify(e)
+	}
+	full.full.Store(false)
+	for r.Ready() != nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	r.must(add("a", 1))
+}
+
+// Closing lets what was accepted finish.
+func TestCloseDrains(t *testing.T) {
+	r := newRig(t).open()
+	results := make(chan error, 500)
+	for range cap(results) {
+		go func() {
+			_, err := r.Update(context.Background(), add("a", 1))
+			results <- err
+		}()
+	}
+	time.Sleep(time.Millisecond)
+	r.close()
+	ran := int64(0)
+	for range cap(results) {
+		switch err := <-results; {
+		case err == nil:
+			ran++
+		case !errors.Is(err, ErrStopped):
+			t.Fatal(err)
+		}
+	}
+	r.open()
+	defer r.close()
+	if got := r.sum("a"); got != ran {
+		t.Fatalf("%d commands were answered, %d ran", ran, got)
+	}
+}
+
+func TestEntriesNeverGoBackInTime(t *testing.T) {
+	r := newRig(t)
+	var offset atomic.Int64
+	start := time.Now()
+	r.change = func(c *Config) {
+		c.Now = func() time.Time { return start.Add(time.Duration(offset.Load())) }
+	}
+	r.open()
+	defer r.close()
+	var last entry.Time
+	at := func(i uint64) entry.Time {
+		e, err := r.Entry(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		record, err := r.books.Decode(e.Leaf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return record.Head().At
+	}
+	for _, d := range []time.Duration{0, time.Millisecond, -time.Hour, time.Second, 5 * time.Second, -time.Minute} {
+		offset.Store(int64(d))
+		if now := at(r.must(add("a", 1)).Index); now < last {
+			t.Fatalf("%v after %v", now, last)
+		} else {
+			last = now
+		}
+	}
+}
+
+func TestClockSteps(t *testing.T) {
+	var c clock
+	start := time.Now() // with a monotonic reading
+	at, step := c.stamp(start)
+	if step != 0 || at != entry.TimeOf(start) {
+		t.Fatalf("first: %v, %v", at, step)
+	}
+	// The monotonic clock moves a second, the wall clock an hour back: strip
+	// and shift, as a stepped clock reads.
+	back := start.Add(time.Second)
+	c.lastWall = start.Add(0)
+	if at, step = c.stamp(back); step != 0 || at.Sub(entry.TimeOf(start)) != time.Second {
+		t.Fatalf("an ordinary second: %v, %v", at, step)
+	}
+	before := at
+	c.lastWall = back.Add(time.Hour) // what it would have been had the clock been right
+	c.last = entry.TimeOf(c.lastWall)
+	before = c.last
+	if at, _ = c.stamp(back.Add(2 * time.Second)); at < before {
+		t.Fatalf("time went back: %v after %v", at, before)
+	}
+}
+
+// Another fold version builds the rows anew, beside the old ones, and they are
+// the same when the fold is.
+func TestBooksAreBuiltAnew(t *testing.T) {
+	r := newRig(t).open()
+	many(t, r, 5000, 16)
+	before := dump(t, r.store)
+	r.close()
+	r.change = func(c *Config) { c.Books.Version = 2 }
+	r.open()
+	if got := r.store.Head().Folds; got != 2 {
+		t.Fatalf("fold version %d", got)
+	}
+	if after := dump(t, r.store); after != before {
+		t.Fatal("rebuilt rows differ")
+	}
+	r.must(add("a", 1))
+	r.close()
+	r.open()
+	defer r.close()
+	if r.sum("a") != 1 || r.sum(name(1)) != 5 {
+		t.Fatalf("sums %d and %d", r.sum("a"), r.sum(name(1)))
+	}
+}
+
+func dump(t *testing.T, s store.Store) string {
+	snap, err := s.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer snap.Close()
+	var b bytes.Buffer
+	if err := snap.ScanRows(nil, func(r store.Row) error { fmt.Fprintf(&b, "%s=%s\n", r.Key, r.Value); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if b.Len() == 0 {
+		t.Fatal("no rows")
+	}
+	return b.String()
+}
+
+func copyDir(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A store that was set back to an older copy is refused: its guard knows what
+// was signed.
+func TestARolledBackStoreIsRefused(t *testing.T) {
+	r := newRig(t).open()
+	r.must(add("a", 1))
+	r.close()
+	old := t.TempDir()
+	copyDir(t, filepath.Join(r.dir, "store"), filepath.Join(old, "store"))
+	r.open()
+	r.must(add("a", 1))
+	r.close()
+	if err := os.RemoveAll(filepath.Join(r.dir, "store")); err != nil {
+		t.Fatal(err)
+	}
+	copyDir(t, filepath.Join(old, "store"), filepath.Join(r.dir, "store"))
+	if err := r.tryOpen(); !errors.Is(err, ErrFork) {
+		t.Fatalf("opened: %v", err)
+	}
+	// Another history of the same length is refused, too.
+	other := newRig(t)
+	other.signer = r.signer
+	other.open()
+	for range 3 {
+		other.must(add("b", 1))
+	}
+	other.close()
+	os.RemoveAll(filepath.Join(r.dir, "store"))
+	copyDir(t, filepath.Join(other.dir, "store"), filepath.Join(r.dir, "store"))
+	if err := r.tryOpen(); !errors.Is(err, ErrFork) {
+		t.Fatalf("another history was signed: %v", err)
+	}
+}
+
+func TestGuard(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "guard")
+	g, err := OpenGuard(path, "o")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b tlog.Builder
+	heads := []SignedHead{}
+	tree, _ := tlog.NewTree(0, nil, nil)
+	_ = tree
+	for i := range 5 {
+		b.Add(tlog.LeafHash([]byte{byte(i)}))
+		heads = append(heads, SignedHead{Term: 1, Size: b.Size(), Root: b.Root()})
+	}
+	if err := g.Allow(heads[0], nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Allow(heads[0], nil); err != nil {
+		t.Fatalf("the same head again: %v", err)
+	}
+	other := heads[0]
+	other.Root[0] ^= 1
+	if err := g.Allow(other, nil); !errors.Is(err, ErrFork) {
+		t.Fatalf("a second root at one size: %v", err)
+	}
+	if err := g.Allow(heads[2], nil); !errors.Is(err, ErrFork) {
+		t.Fatalf("without proof: %v", err)
+	}
+	g.Close()
+	g, err = OpenGuard(path, "o")
+	if err != nil || g.Last() != heads[0] {
+		t.Fatalf("reopened: %v, %+v", err, g.Last())
+	}
+	g.Close()
+	if _, err := OpenGuard(path, "another log"); err == nil {
+		t.Fatal("another log's guard was taken")
+	}
+	raw, _ := os.ReadFile(path)
+	for _, at := range []int{0, slotStride} {
+		raw[at+slotBytes-1] ^= 1
+	}
+	os.WriteFile(path, raw, 0o600)
+	if _, err := OpenGuard(path, "o"); err == nil && raw[slotStride] != 0 {
+		t.Fatal("a guard with both records damaged was taken")
+	}
+}

@@ -1,0 +1,66 @@
+package pebble
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// fatal is what Pebble's Fatalf panics with. Pebble wants its Fatalf not to return: after a failed commit it would report
+// success, and after a failed manifest write it would delete files that are still needed. In one of our writes the panic is
+// caught and poisons the store; in Pebble's own goroutines it ends the process, which is what Pebble does by default.
+type fatal struct {
+	message string
+	causes  []error
+}
+
+func (f *fatal) Error() string   { return f.message }
+func (f *fatal) Unwrap() []error { return f.causes }
+
+type logger struct{ *slog.Logger }
+
+func (l logger) Infof(string, ...any) {} // flushes and compactions, by the thousand
+
+func (l logger) Errorf(format string, args ...any) {
+	l.Error("pebble", "error", fmt.Sprintf(format, args...))
+}
+
+func (l logger) Fatalf(format string, args ...any) {
+	f := &fatal{message: fmt.Sprintf(format, args...)}
+	for _, arg := range args {
+		if err, ok := arg.(error); ok {
+			f.causes = append(f.causes, err)
+		}
+	}
+	l.Error("pebble cannot go on", "error", f)
+	panic(f)
+}
+
+// events logs what an operator has to know.
+func (l logger) events() *pebble.EventListener {
+	return &pebble.EventListener{
+		BackgroundError: func(err error) { l.Error("flush or compaction failed and is tried again", "error", err) },
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			l.Error("stored data is damaged", "file", info.Path, "error", info.Details)
+		},
+		DiskSlow:        func(info pebble.DiskSlowInfo) { l.Warn("the disk is slow", "write", info.String()) },
+		WriteStallBegin: func(info pebble.WriteStallBeginInfo) { l.Warn("commits wait for the disk", "reason", info.Reason) },
+		WriteStallEnd:   func() { l.Info("commits go on") },
+	}
+}
+
+// recoverFatal, deferred, makes a panic of Fatalf, or of Pebble with an error (a directory that cannot be synced), the
+// error of the function that defers it.
+func recoverFatal(err *error) {
+	switch r := recover().(type) {
+	case nil:
+	case runtime.Error:
+		panic(r)
+	case error:
+		*err = r
+	default:
+		panic(r)
+	}
+}

@@ -1,0 +1,469 @@
+// Package pebble keeps a log in one directory of one machine, in github.com/cockroachdb/pebble: leaves, tiles, rows, vault
+// and head of a batch are one synced Pebble batch.
+//
+// Pebble shows a write to readers before it is synced. Therefore nothing but the trailing index and the checkpoint is read
+// from the database as such: reads go to a Pebble snapshot that is taken each time a synced write has returned.
+package pebble
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"countroom/ledger/store"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// formatVersion counts changes of what is stored under which key. A program opens its own version only.
+const formatVersion = 1
+
+const (
+	memTableBytes = 64 << 20
+	// cacheBytes is for blocks and for the memtables, which Pebble takes out of it: one that is written, one that is
+	// flushed and one kept for reuse.
+	cacheBytes = 320 << 20
+	// retainedBytes is how large a batch's buffer may be to be used again.
+	retainedBytes = 16 << 20
+	// defaultReserve has room for the memtables, their write-ahead logs and the compactions that follow them.
+	defaultReserve = 1 << 30
+)
+
+// ErrInUse: another process, or this one, has the data directory open.
+var ErrInUse = errors.New("in use by another process")
+
+// Options of Open; the zero value opens a store that exists.
+type Options struct {
+	// Create makes a new store in a directory that has none.
+	Create bool
+	// ReadOnly opens without writing a byte, as a full disk demands. Nothing that was committed is missing from it.
+	ReadOnly bool
+	// ReserveBytes is reported by Free; 0 is 1 GiB.
+	ReserveBytes uint64
+	// Logger is told what an operator has to know; nil discards it.
+	Logger *slog.Logger
+	// FS replaces the operating system's file system.
+	FS vfs.FS
+}
+
+// Store is a store.Store. It needs Close.
+type Store struct {
+	dir      string
+	fs       vfs.FS
+	reserve  uint64
+	readOnly bool
+	log      *slog.Logger
+	lock     *pebble.Lock
+	db       *pebble.DB
+
+	gate   gate
+	closed atomic.Bool
+	broken atomic.Pointer[error] // why the store is poisoned
+
+	commitMu sync.Mutex    // one synced write at a time; guards batch
+	batch    *pebble.Batch // buffer of Commit
+	indexMu  sync.Mutex    // one WriteIndex at a time; guards cursor
+	cursor   uint64
+
+	mu      sync.Mutex // guards what follows, and every view's refs
+	view    *view      // newest durable state; replaced only under commitMu
+	readers map[*reader]struct{}
+	builder *foldsBuilder
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the store in directory dir and locks the directory.
+func Open(dir string, opts Options) (*Store, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.ReserveBytes == 0 {
+		opts.ReserveBytes = defaultReserve
+	}
+	fs := opts.FS
+	if fs == nil {
+		fs = vfs.Default
+		abs, err := filepath.Abs(dir) // Pebble's lock within a process goes by the name
+		if err != nil {
+			return nil, fmt.Errorf("pebble: data directory: %w", err)
+		}
+		dir = abs
+	}
+	s := &Store{
+		dir: dir, fs: fs, reserve: opts.ReserveBytes, readOnly: opts.ReadOnly, log: opts.Logger,
+		gate: newGate(), readers: map[*reader]struct{}{},
+	}
+	create := opts.Create && !opts.ReadOnly
+	if create {
+		if err := fs.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("pebble: create data directory: %w", err)
+		}
+	}
+	var err error
+	s.lock, err = pebble.LockDirectory(dir, fs)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("pebble: no store in %s: %w", dir, err)
+	case errors.Is(err, syscall.EAGAIN) || err != nil && err.Error() == "lock held by current process":
+		return nil, fmt.Errorf("pebble: data directory %s is %w", dir, ErrInUse)
+	case err != nil:
+		return nil, fmt.Errorf("pebble: lock data directory %s: %w", dir, err)
+	}
+	if s.db, err = open(dir, pebbleOptions(opts, s.lock)); err != nil {
+		return nil, errors.Join(fmt.Errorf("pebble: open %s: %w", dir, err), s.lock.Close())
+	}
+	if err := s.load(create); err != nil {
+		return nil, errors.Join(err, s.db.Close(), s.lock.Close())
+	}
+	return s, nil
+}
+
+// open is pebble.Open with the panic of logger.Fatalf made an error again.
+func open(dir string, opts *pebble.Options) (db *pebble.DB, err error) {
+	defer recoverFatal(&err)
+	return pebble.Open(dir, opts)
+}
+
+var tune func(*pebble.Options)
+
+func pebbleOptions(opts Options, lock *pebble.Lock) *pebble.Options {
+	log := logger{opts.Logger}
+	o := &pebble.Options{
+		FS:                    opts.FS, // nil is the operating system's, watched for slow writes
+		Lock:                  lock,
+		ReadOnly:              opts.ReadOnly,
+		ErrorIfNotExists:      !opts.Create,
+		FormatMajorVersion:    pebble.FormatTableFormatV6, // a later one cannot be taken back
+		Logger:                log,
+		EventListener:         log.events(),
+		CacheSize:             cacheBytes,
+		MemTableSize:          memTableBytes,
+		L0CompactionThreshold: 2,
+		L0StopWritesThreshold: 32,
+		LBaseMaxBytes:         256 << 20,
+		CompactionConcurrencyRange: func() (int, int) {
+			return 1, max(1, runtime.GOMAXPROCS(0)/2)
+		},
+	}
+	if tune != nil {
+		tune(o)
+	}
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		o.Levels[i].BlockSize = 8 << 10
+		o.Levels[i].IndexBlockSize = 128 << 10
+	}
+	return o
+}
+
+// load reads what is kept in memory, after it has made sure that the store is ours.
+func (s *Store) load(create bool) (err error) {
+	defer recoverFatal(&err)
+	format, err := s.latest(keyFormat)
+	switch {
+	case err != nil:
+		return fmt.Errorf("pebble: read format version: %w", err)
+	case format == nil:
+		if empty, err := s.isEmpty(nil, nil); err != nil || !empty || !create {
+			return errors.Join(fmt.Errorf("pebble: %s holds no countroom store", s.dir), err)
+		}
+		if err := s.db.Set(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion), pebble.Sync); err != nil {
+			return fmt.Errorf("pebble: write format version: %w", err)
+		}
+	case len(format) != 4:
+		return fmt.Errorf("pebble: %w: format version has %d bytes, want 4", store.ErrCorrupt, len(format))
+	default:
+		if v := binary.BigEndian.Uint32(format); v != formatVersion {
+			return fmt.Errorf("pebble: %s has format version %d, this program knows version %d: run the program that wrote it, "+
+				"or export the log with that program and import it with this one", s.dir, v, formatVersion)
+		}
+	}
+	var head store.Head
+	if b, err := s.latest(keyHead); err != nil {
+		return fmt.Errorf("pebble: read head: %w", err)
+	} else if b != nil {
+		if head, err = parseHead(b); err != nil {
+			return fmt.Errorf("pebble: %w", err)
+		}
+	}
+	b, err := s.latest(keyCursor)
+	if err != nil {
+		return fmt.Errorf("pebble: read index cursor: %w", err)
+	}
+	if s.cursor, err = parseCursor(b); err != nil {
+		return fmt.Errorf("pebble: %w", err)
+	}
+	if s.cursor > head.Size {
+		return fmt.Errorf("pebble: %w: index cursor %d is beyond log size %d", store.ErrCorrupt, s.cursor, head.Size)
+	}
+	if !s.readOnly {
+		s.batch = s.db.NewBatch(pebble.WithMaxRetainedSizeBytes(retainedBytes))
+		if err := s.dropOtherFolds(head.Folds); err != nil {
+			return fmt.Errorf("pebble: drop rows of an unfinished fold version: %w", err)
+		}
+	}
+	s.view = &view{snap: s.db.NewSnapshot(), head: head, refs: 1}
+	return nil
+}
+
+// isEmpty reports whether there is no key with from <= key < to; nil is no bound.
+func (s *Store) isEmpty(from, to []byte) (bool, error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		return false, err
+	}
+	some := it.First()
+	return !some, it.Close()
+}
+
+// Commit implements store.Store.
+func (s *Store) Commit(ctx context.Context, b *store.Batch) error {
+	if err := b.Check(); err != nil {
+		return err
+	}
+	if err := s.gate.enter(); err != nil {
+		return err
+	}
+	defer s.gate.leave()
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
+	if err := s.mayWrite(ctx); err != nil {
+		return err
+	}
+	if head := s.view.head; head != b.Prev {
+		return fmt.Errorf("%w: it is term %d, size %d, root %x, not term %d, size %d, root %x", store.ErrConflict,
+			head.Term, head.Size, head.Root, b.Prev.Term, b.Prev.Size, b.Prev.Root)
+	}
+
+	s.batch.Reset()
+	first := b.Prev.Size
+	for rest := b.Leaves; len(rest) > 0; {
+		n, size := packedSpan(rest)
+		op := s.batch.SetDeferred(1+8, size)
+		leavesKey(op.Key[:0], first)
+		dst := op.Value
+		for _, leaf := range rest[:n] {
+			dst = packLeaf(dst, leaf)
+		}
+		if err := op.Finish(); err != nil {
+			return err
+		}
+		first, rest = first+uint64(n), rest[n:]
+	}
+	for _, t := range b.Tiles {
+		op := s.batch.SetDeferred(1+1+8, len(t.Data))
+		tileKey(op.Key[:0], t.Level, t.Index)
+		copy(op.Value, t.Data)
+		if err := op.Finish(); err != nil {
+			return err
+		}
+	}
+	if err := putRows(s.batch, rowsPrefix(make([]byte, 0, 5), b.Next.Folds), b.Rows); err != nil {
+		return err
+	}
+	if err := putRows(s.batch, []byte{kindVault}, b.Vault); err != nil {
+		return err
+	}
+	if b.Checkpoint != nil {
+		if err := s.batch.Set(keyCheckpoint, b.Checkpoint, nil); err != nil {
+			return err
+		}
+	}
+	if err := s.batch.Set(keyHead, appendHead(make([]byte, 0, headSize), b.Next), nil); err != nil {
+		return err
+	}
+	if err := s.write(s.batch, true); err != nil {
+		return err
+	}
+	s.publish(b.Next)
+	return nil
+}
+
+// putRows adds the rows to b, each key after prefix.
+func putRows(b *pebble.Batch, prefix []byte, rows []store.Row) error {
+	for i := range rows {
+		key, value := rows[i].Key, rows[i].Value
+		var op *pebble.DeferredBatchOp
+		if value == nil {
+			op = b.DeleteDeferred(len(prefix) + len(key))
+		} else {
+			op = b.SetDeferred(len(prefix)+len(key), len(value))
+			copy(op.Value, value)
+		}
+		copy(op.Key[copy(op.Key, prefix):], key)
+		if err := op.Finish(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetCheckpoint implements store.Store.
+func (s *Store) SetCheckpoint(checkpoint []byte) error {
+	if len(checkpoint) > store.MaxBatch {
+		return fmt.Errorf("%w: checkpoint has %d bytes, want at most %d", store.ErrInvalid, len(checkpoint), store.MaxBatch)
+	}
+	return s.writeUnsynced(func(b *pebble.Batch) error { return b.Set(keyCheckpoint, checkpoint, nil) })
+}
+
+// Checkpoint implements store.Store.
+func (s *Store) Checkpoint() ([]byte, error) {
+	if err := s.gate.enter(); err != nil {
+		return nil, err
+	}
+	defer s.gate.leave()
+	return s.latest(keyCheckpoint)
+}
+
+// WriteIndex implements store.Store. Pebble applies batches in order, so that a Commit that comes meanwhile waits for at
+// most one call: several calls of some thousand rows disturb it less than a large one.
+func (s *Store) WriteIndex(next uint64, rows []store.Row) error {
+	size, err := store.CheckIndex(rows)
+	if err != nil {
+		return err
+	}
+	s.indexMu.Lock()
+	defer s.indexMu.Unlock()
+	if next < s.cursor {
+		return fmt.Errorf("%w: next %d is below the index cursor %d", store.ErrInvalid, next, s.cursor)
+	}
+	if n := s.Head().Size; next > n {
+		return fmt.Errorf("%w: next %d is beyond log size %d", store.ErrInvalid, next, n)
+	}
+	return s.writeIndex(next, size+len(rows)*8, func(b *pebble.Batch) error { return putRows(b, []byte{kindIndex}, rows) })
+}
+
+// ResetIndex implements store.Store.
+func (s *Store) ResetIndex() error {
+	s.indexMu.Lock()
+	defer s.indexMu.Unlock()
+	return s.writeIndex(0, 0, func(b *pebble.Batch) error {
+		return b.DeleteRange([]byte{kindIndex}, []byte{kindIndex + 1}, nil)
+	})
+}
+
+// writeIndex writes what fill adds to a batch together with the cursor. It is called under indexMu.
+func (s *Store) writeIndex(next uint64, size int, fill func(*pebble.Batch) error) error {
+	err := s.writeUnsynced(func(b *pebble.Batch) error {
+		if err := fill(b); err != nil {
+			return err
+		}
+		return b.Set(keyCursor, binary.BigEndian.AppendUint64(nil, next), nil)
+	}, pebble.WithInitialSizeBytes(size+1<<10))
+	if err != nil {
+		return err
+	}
+	s.cursor = next
+	// Readers see it from now on, also when no commit follows. Under commitMu no batch is applied and not yet synced.
+	if err := s.gate.enter(); err != nil {
+		return err
+	}
+	defer s.gate.leave()
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
+	if s.broken.Load() == nil {
+		s.publish(s.view.head)
+	}
+	return nil
+}
+
+// writeUnsynced writes what fill adds to a batch, atomically, and lets a later sync make it durable. The write-ahead log
+// has one order, so what a power cut takes is always a suffix.
+func (s *Store) writeUnsynced(fill func(*pebble.Batch) error, opts ...pebble.BatchOption) error {
+	if err := s.gate.enter(); err != nil {
+		return err
+	}
+	defer s.gate.leave()
+	if err := s.mayWrite(context.Background()); err != nil {
+		return err
+	}
+	b := s.db.NewBatch(opts...)
+	defer b.Close()
+	if err := fill(b); err != nil {
+		return err
+	}
+	return s.write(b, false)
+}
+
+func (s *Store) mayWrite(ctx context.Context) error {
+	if s.readOnly {
+		return store.ErrReadOnly
+	}
+	if why := s.broken.Load(); why != nil {
+		return fmt.Errorf("%w: %w", store.ErrPoisoned, *why)
+	}
+	return ctx.Err()
+}
+
+// write applies b, and poisons the store when that fails.
+func (s *Store) write(b *pebble.Batch, sync bool) error {
+	err := s.apply(b, sync)
+	if err == nil {
+		return nil
+	}
+	if s.broken.CompareAndSwap(nil, &err) {
+		s.log.Error("a write failed and may or may not be durable; the store refuses further writes", "error", err)
+	}
+	return fmt.Errorf("pebble: the write may or may not be durable: %w", err)
+}
+
+func (s *Store) apply(b *pebble.Batch, sync bool) (err error) {
+	defer recoverFatal(&err)
+	if !sync {
+		return s.db.Apply(b, pebble.NoSync)
+	}
+	// Apply would end in Fatalf when the sync fails; SyncWait returns that error.
+	if err := s.db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
+		return err
+	}
+	return b.SyncWait()
+}
+
+// Free implements store.Store.
+func (s *Store) Free() (store.FreeSpace, error) {
+	if err := s.gate.enter(); err != nil {
+		return store.FreeSpace{}, err
+	}
+	defer s.gate.leave()
+	usage, err := s.fs.GetDiskUsage(s.dir)
+	if err != nil {
+		return store.FreeSpace{}, fmt.Errorf("pebble: free space of %s: %w", s.dir, err)
+	}
+	return store.FreeSpace{Available: usage.AvailBytes, Reserve: s.reserve}, nil
+}
+
+// Close implements store.Store.
+func (s *Store) Close() error {
+	if s.closed.Swap(true) {
+		return store.ErrClosed
+	}
+	s.gate.close()
+	s.mu.Lock()
+	views := []*view{s.view}
+	for r := range s.readers {
+		views = append(views, r.view)
+	}
+	s.readers = nil
+	s.mu.Unlock()
+	var errs []error
+	for _, v := range views {
+		errs = append(errs, s.release(v))
+	}
+	if s.batch != nil {
+		errs = append(errs, s.batch.Close())
+	}
+	errs = append(errs, s.db.Close(), s.lock.Close())
+	return errors.Join(errs...)
+}

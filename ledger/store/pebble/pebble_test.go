@@ -1,0 +1,428 @@
+package pebble
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"countroom/ledger/store"
+	"countroom/ledger/store/storetest"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+)
+
+func TestStoreInMemory(t *testing.T) {
+	storetest.Run(t, func(t testing.TB) storetest.Place {
+		disk := newDisk()
+		rnd := rand.New(rand.NewPCG(5, 6))
+		return storetest.Place{
+			Open: func(t testing.TB) store.Store { return mustOpen(t, "data", Options{Create: true, FS: disk.fs}) },
+			Crash: func(t testing.TB, s store.Store) {
+				left := disk.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rnd.IntN(101), RNG: rnd})
+				check(t, s.Close())
+				disk.use(left)
+			},
+			Break: func(testing.TB) func() {
+				disk.refuse.Store(int32(syscall.EIO))
+				return func() { disk.refuse.Store(0) }
+			},
+		}
+	})
+}
+
+func TestStoreOnDisk(t *testing.T) {
+	storetest.Run(t, func(t testing.TB) storetest.Place {
+		dir := t.TempDir()
+		return storetest.Place{
+			Open: func(t testing.TB) store.Store { return mustOpen(t, dir, Options{Create: true}) },
+		}
+	})
+}
+
+func mustOpen(t testing.TB, dir string, opts Options) *Store {
+	t.Helper()
+	s, err := Open(dir, opts)
+	check(t, err)
+	return s
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// disk is a disk in memory that can lose its power, refuse writes and hold syncs up.
+type disk struct {
+	mem    *vfs.MemFS
+	fs     vfs.FS
+	refuse atomic.Int32 // the error number every write gets, 0 for none
+	hold   atomic.Pointer[chan struct{}]
+	held   chan struct{} // told of each sync that is held up
+}
+
+func newDisk() *disk {
+	d := &disk{held: make(chan struct{}, 100)}
+	d.use(vfs.NewCrashableMem())
+	return d
+}
+
+func (d *disk) use(mem *vfs.MemFS) {
+	d.mem = mem
+	d.fs = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		switch op.Kind {
+		case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+			if hold := d.hold.Load(); hold != nil {
+				d.held <- struct{}{}
+				<-*hold
+			}
+		}
+		// To lock a file that exists takes no room on a disk.
+		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && op.Kind != errorfs.OpLock {
+			if errno := d.refuse.Load(); errno != 0 {
+				return &os.PathError{Op: "write", Path: op.Path, Err: syscall.Errno(errno)}
+			}
+		}
+		return nil
+	}))
+}
+
+// commit commits n leaves "leaf <index>" and a row "size".
+func commit(t testing.TB, s *Store, n int) error {
+	t.Helper()
+	prev := s.Head()
+	next := prev
+	next.Size += uint64(n)
+	next.At++
+	next.Root = store.Hash(word(next.Size))
+	b := store.Batch{Prev: prev, Next: next}
+	for i := prev.Size; i < next.Size; i++ {
+		b.Leaves = append(b.Leaves, fmt.Append(nil, "leaf ", i))
+	}
+	b.Rows = []store.Row{{Key: []byte("size"), Value: fmt.Append(nil, next.Size)}}
+	b.Vault = b.Rows
+	return s.Commit(context.Background(), &b)
+}
+
+func wantSize(t testing.TB, g store.Getter, size uint64) {
+	t.Helper()
+	if got := g.Head().Size; got != size {
+		t.Fatalf("size is %d, want %d", got, size)
+	}
+	for i := range size {
+		if got, err := g.Leaf(i); err != nil || string(got) != fmt.Sprint("leaf ", i) {
+			t.Fatalf("leaf %d is %q, %v", i, got, err)
+		}
+	}
+	for _, get := range []func([]byte) ([]byte, error){g.Row, g.Vault} {
+		if got, err := get([]byte("size")); err != nil || string(got) != fmt.Sprint(size) {
+			t.Fatalf("row of size %q, %v, want %d", got, err, size)
+		}
+	}
+}
+
+// Pebble itself shows a batch before its sync has returned. Here nobody may see it.
+func TestNothingIsSeenBeforeItIsSynced(t *testing.T) {
+	d := newDisk()
+	s := mustOpen(t, "data", Options{Create: true, FS: d.fs})
+	check(t, commit(t, s, 3))
+	check(t, s.WriteIndex(1, []store.Row{{Key: []byte("k"), Value: []byte("1")}}))
+
+	power := make(chan struct{})
+	d.hold.Store(&power)
+	done := make(chan error)
+	go func() { done <- commit(t, s, 2) }()
+	<-d.held
+	wantSize(t, s, 3)
+	r, err := s.Snapshot()
+	check(t, err)
+	wantSize(t, r, 3)
+	if got, err := s.Index([]byte("k")); err != nil || string(got) != "1" {
+		t.Fatalf("index row is %q, %v, want 1", got, err)
+	}
+	left := mustOpen(t, "data", Options{FS: d.mem.CrashClone(vfs.CrashCloneCfg{})}) // and rightly so
+	wantSize(t, left, 3)
+	check(t, left.Close())
+
+	d.hold.Store(nil)
+	close(power)
+	check(t, <-done)
+	wantSize(t, s, 5)
+	wantSize(t, r, 3)
+	check(t, s.Close())
+}
+
+func TestFullDisk(t *testing.T) {
+	d := newDisk()
+	s := mustOpen(t, "data", Options{Create: true, FS: d.fs})
+	check(t, commit(t, s, 3))
+	check(t, s.SetCheckpoint([]byte("signed")))
+	check(t, commit(t, s, 1))
+
+	d.refuse.Store(int32(syscall.ENOSPC))
+	if err := commit(t, s, 1); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("commit on a full disk: %v, want %v", err, syscall.ENOSPC)
+	}
+	wantSize(t, s, 4)
+	_ = s.Close() // fails, too
+
+	// The disk as a restart finds it: the last batch never reached it.
+	d.use(d.mem.CrashClone(vfs.CrashCloneCfg{}))
+	if s, err := Open("data", Options{Create: true, FS: d.fs}); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("opened for writing on a full disk: %v, %v; want %v", s, err, syscall.ENOSPC)
+	}
+	s = mustOpen(t, "data", Options{ReadOnly: true, FS: d.fs})
+	wantSize(t, s, 4)
+	if checkpoint, err := s.Checkpoint(); err != nil || string(checkpoint) != "signed" {
+		t.Fatalf("checkpoint is %q, %v", checkpoint, err)
+	}
+	wantReadOnly(t, s)
+	check(t, s.Close())
+
+	d.refuse.Store(0)
+	s = mustOpen(t, "data", Options{FS: d.fs})
+	check(t, commit(t, s, 1))
+	wantSize(t, s, 5)
+	check(t, s.Close())
+}
+
+func wantReadOnly(t *testing.T, s *Store) {
+	t.Helper()
+	_, err := s.BuildFolds(1)
+	for _, err := range []error{err, commit(t, s, 1), s.SetCheckpoint(nil), s.WriteIndex(0, nil), s.ResetIndex()} {
+		if !errors.Is(err, store.ErrReadOnly) {
+			t.Fatalf("a write gives %v, want %v", err, store.ErrReadOnly)
+		}
+	}
+}
+
+// A disk that refuses every write also at the first start must not leave a store that looks like one.
+func TestFullDiskAtFirstStart(t *testing.T) {
+	for after := range 40 { // writes that still go through
+		mem := vfs.NewCrashableMem()
+		var writes atomic.Int32
+		full := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && int(writes.Add(1)) > after {
+				return syscall.ENOSPC
+			}
+			return nil
+		}))
+		if s, err := Open("data", Options{Create: true, FS: full}); err == nil {
+			_ = s.Close()
+		} else if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("after %d writes: %v, want %v", after, err, syscall.ENOSPC)
+		}
+		s, err := Open("data", Options{Create: true, FS: mem.CrashClone(vfs.CrashCloneCfg{})})
+		if err != nil {
+			t.Fatalf("a start after one that ended at write %d: %v", after, err)
+		}
+		check(t, commit(t, s, 2))
+		wantSize(t, s, 2)
+		check(t, s.Close())
+	}
+}
+
+func TestDataDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "store")
+	if _, err := Open(dir, Options{}); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("opened what is not there: %v", err)
+	}
+	if _, err := Open(dir, Options{ReadOnly: true, Create: true}); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("opened what is not there for reading: %v", err)
+	}
+	check(t, os.MkdirAll(dir, 0o700))
+	if _, err := Open(dir, Options{}); err == nil {
+		t.Fatal("opened an empty directory as a store")
+	}
+	s := mustOpen(t, dir, Options{Create: true, ReserveBytes: 5 << 20})
+	check(t, commit(t, s, 1))
+	free, err := s.Free()
+	check(t, err)
+	if free.Reserve != 5<<20 || free.Available == 0 {
+		t.Fatalf("free space is %+v", free)
+	}
+	check(t, s.Close())
+	s = mustOpen(t, dir, Options{})
+	free, err = s.Free()
+	check(t, err)
+	if free.Reserve != 1<<30 {
+		t.Fatalf("the reserve is %d by default, want 1 GiB", free.Reserve)
+	}
+	wantSize(t, s, 1)
+	check(t, s.Close())
+	s = mustOpen(t, dir, Options{ReadOnly: true})
+	wantSize(t, s, 1)
+	wantReadOnly(t, s)
+	check(t, s.Close())
+}
+
+// TestMain lets the test binary be the other process that holds a data directory.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("COUNTROOM_TEST_OPEN"); dir != "" {
+		s, err := Open(dir, Options{})
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		if err := s.Close(); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func TestDataDirectoryIsLocked(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir, Options{Create: true})
+	_, err := Open(dir, Options{})
+	if want := "data directory " + dir + " is in use by another process"; !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), want) {
+		t.Fatalf("opened twice: %v, want %q", err, want)
+	}
+	if _, err = Open(dir, Options{ReadOnly: true}); !errors.Is(err, ErrInUse) {
+		t.Fatalf("opened twice, the second time for reading: %v", err)
+	}
+	other := func() (string, error) {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), "COUNTROOM_TEST_OPEN="+dir)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := other(); err == nil || !strings.Contains(out, "in use by another process") {
+		t.Fatalf("another process opened it, too: %q, %v", out, err)
+	}
+	check(t, commit(t, s, 1))
+	check(t, s.Close())
+	if out, err := other(); err != nil {
+		t.Fatalf("another process cannot open it after Close: %q, %v", out, err)
+	}
+}
+
+func TestFormatVersion(t *testing.T) {
+	fs := vfs.NewMem()
+	raw := func(change func(*pebble.DB) error) {
+		db, err := pebble.Open("data", &pebble.Options{FS: fs, Logger: logger{slog.New(slog.DiscardHandler)}, FormatMajorVersion: pebble.FormatNewest})
+		check(t, err)
+		check(t, change(db))
+		check(t, db.Close())
+	}
+	opens := func(want string) {
+		t.Helper()
+		for _, opts := range []Options{{FS: fs}, {FS: fs, Create: true}, {FS: fs, ReadOnly: true}} {
+			s, err := Open("data", opts)
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Fatalf("got %v, %v, want an error with %q", s, err, want)
+			}
+		}
+	}
+	raw(func(db *pebble.DB) error { return db.Set([]byte("somebody else's"), nil, pebble.Sync) })
+	opens("holds no countroom store")
+	fs = vfs.NewMem()
+	s := mustOpen(t, "data", Options{FS: fs, Create: true})
+	check(t, commit(t, s, 1))
+	check(t, s.Close())
+	raw(func(db *pebble.DB) error {
+		return db.Set(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion+1), pebble.Sync)
+	})
+	opens("has format version 2, this program knows version 1")
+	raw(func(db *pebble.DB) error { return db.Set(keyFormat, []byte("?"), pebble.Sync) })
+	opens("format version has 1 bytes")
+	raw(func(db *pebble.DB) error {
+		return errors.Join(db.Set(keyFormat, binary.BigEndian.AppendUint32(nil, formatVersion), pebble.Sync),
+			db.Set(keyHead, make([]byte, headSize-1), pebble.Sync))
+	})
+	opens("head has 59 bytes")
+}
+
+// Whatever stands in the database, a read gives an error and does not panic.
+func TestDamagedRows(t *testing.T) {
+	for name, damage := range map[string]func(*pebble.DB) error{
+		"no leaves":            func(db *pebble.DB) error { return db.Delete(leavesKey(nil, 0), pebble.Sync) },
+		"a gap":                func(db *pebble.DB) error { return db.Delete(leavesKey(nil, 2), pebble.Sync) },
+		"the last missing":     func(db *pebble.DB) error { return db.Delete(leavesKey(nil, 4), pebble.Sync) },
+		"an empty row":         func(db *pebble.DB) error { return db.Set(leavesKey(nil, 2), nil, pebble.Sync) },
+		"half a length":        func(db *pebble.DB) error { return db.Set(leavesKey(nil, 2), []byte{0}, pebble.Sync) },
+		"half a leaf":          func(db *pebble.DB) error { return db.Set(leavesKey(nil, 2), []byte{0, 2, 'x'}, pebble.Sync) },
+		"a leaf too many":      func(db *pebble.DB) error { return db.Set(leavesKey(nil, 2), make([]byte, 6), pebble.Sync) },
+		"a key that is odd":    func(db *pebble.DB) error { return db.Set(append(leavesKey(nil, 2), 0), nil, pebble.Sync) },
+		"a cursor that is odd": func(db *pebble.DB) error { return db.Set(keyCursor, []byte{1}, pebble.Sync) },
+		"a tile cut short":     func(db *pebble.DB) error { return db.Set(tileKey(nil, 0, 0), []byte{1}, pebble.Sync) },
+	} {
+		s := mustOpen(t, "data", Options{FS: vfs.NewMem(), Create: true})
+		for range 3 {
+			check(t, commit(t, s, 2))
+		}
+		check(t, damage(s.db))
+		s.publish(s.Head())
+		r, err := s.Snapshot()
+		check(t, err)
+		_, err1 := r.IndexCursor()
+		_, err2 := r.Tile(0, 0)
+		err = errors.Join(err1, err2, r.Leaves(0, 6, func(uint64, []byte) error { return nil }))
+		if !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("%s: got error %v, want %v", name, err, store.ErrCorrupt)
+		}
+		check(t, s.Close())
+	}
+}
+
+func FuzzUnpackLeaf(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte{0, 0})
+	f.Add([]byte{0, 3, 'a', 'b', 'c', 0, 1, 'd'})
+	f.Add([]byte{0xff, 0xff, 1})
+	f.Fuzz(func(t *testing.T, packed []byte) {
+		var leaves [][]byte
+		for rest := packed; len(rest) > 0; {
+			leaf, next, err := unpackLeaf(rest)
+			if err != nil {
+				if !errors.Is(err, store.ErrCorrupt) {
+					t.Fatal(err)
+				}
+				return
+			}
+			leaves, rest = append(leaves, leaf), next
+		}
+		again := make([]byte, len(packed))
+		rest := again
+		for _, leaf := range leaves {
+			rest = packLeaf(rest, leaf)
+		}
+		if len(rest) != 0 || !bytes.Equal(again, packed) {
+			t.Fatalf("%x unpacked and packed is %x", packed, again)
+		}
+	})
+}
+
+func FuzzParseHead(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(appendHead(nil, store.Head{}))
+	f.Add(appendHead(nil, store.Head{Term: 1, Size: 2, Root: store.Hash(word(3)), At: -4, Folds: 5}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := parseHead(b)
+		if err != nil {
+			if !errors.Is(err, store.ErrCorrupt) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if again := appendHead(nil, h); !bytes.Equal(again, b) {
+			t.Fatalf("%x parsed and written is %x", b, again)
+		}
+	})
+}

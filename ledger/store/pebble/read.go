@@ -1,0 +1,364 @@
+package pebble
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"countroom/ledger/store"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// view is the durable state as of one head, shared by all who read it.
+type view struct {
+	snap *pebble.Snapshot
+	head store.Head
+	refs int
+}
+
+// publish makes what has been written the state that is read. It is called under commitMu, so that nothing is applied and
+// not yet synced, but for what needs no sync.
+func (s *Store) publish(head store.Head) {
+	v := &view{snap: s.db.NewSnapshot(), head: head, refs: 1}
+	s.mu.Lock()
+	old := s.view
+	s.view = v
+	s.mu.Unlock()
+	if err := s.release(old); err != nil {
+		s.log.Error("close snapshot", "error", err)
+	}
+}
+
+func (s *Store) acquire() *view {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.view.refs++
+	return s.view
+}
+
+func (s *Store) release(v *view) error {
+	s.mu.Lock()
+	v.refs--
+	last := v.refs == 0
+	s.mu.Unlock()
+	if !last {
+		return nil
+	}
+	return v.snap.Close()
+}
+
+// get returns a copy of a value, nil when absent.
+func get(from pebble.Reader, key []byte) ([]byte, error) {
+	value, closer, err := from.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, damage(err)
+	}
+	out := make([]byte, len(value)) // not nil when empty
+	copy(out, value)
+	return out, closer.Close()
+}
+
+// damage makes Pebble's corruption errors ErrCorrupt.
+func damage(err error) error {
+	if pebble.IsCorruptionError(err) {
+		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
+	}
+	return err
+}
+
+// latest reads a key as last written, durable or not.
+func (s *Store) latest(key []byte) ([]byte, error) { return get(s.db, key) }
+
+func (v *view) row(key []byte) ([]byte, error) {
+	return get(v.snap, append(rowsPrefix(make([]byte, 0, 64), v.head.Folds), key...))
+}
+
+func (v *view) vault(key []byte) ([]byte, error) {
+	return get(v.snap, append(append(make([]byte, 0, 64), kindVault), key...))
+}
+
+func (v *view) index(key []byte) ([]byte, error) {
+	return get(v.snap, append(append(make([]byte, 0, 64), kindIndex), key...))
+}
+
+func (v *view) cursor() (uint64, error) {
+	b, err := get(v.snap, keyCursor)
+	if err != nil {
+		return 0, err
+	}
+	return parseCursor(b)
+}
+
+func (v *view) tile(level int, index uint64) ([]byte, error) {
+	if level < 0 || level > store.MaxTileLevel {
+		return nil, fmt.Errorf("%w: tile level %d, want 0 to %d", store.ErrInvalid, level, store.MaxTileLevel)
+	}
+	data, err := get(v.snap, tileKey(make([]byte, 0, 16), level, index))
+	if err == nil && data != nil && len(data) != store.TileSize {
+		err = fmt.Errorf("%w: tile (level %d, index %d) has %d bytes", store.ErrCorrupt, level, index, len(data))
+	}
+	return data, err
+}
+
+func (v *view) leaf(index uint64) (leaf []byte, err error) {
+	if index >= v.head.Size {
+		return nil, fmt.Errorf("%w: leaf %d of a log of size %d", store.ErrInvalid, index, v.head.Size)
+	}
+	err = v.leaves(index, index+1, func(_ uint64, b []byte) error {
+		leaf = make([]byte, len(b))
+		copy(leaf, b)
+		return nil
+	})
+	return leaf, err
+}
+
+func (v *view) leaves(from, to uint64, yield func(uint64, []byte) error) (err error) {
+	if from > to || to > v.head.Size {
+		return fmt.Errorf("%w: leaves %d to %d of a log of size %d", store.ErrInvalid, from, to, v.head.Size)
+	}
+	if from == to {
+		return nil
+	}
+	it, err := v.snap.NewIter(&pebble.IterOptions{
+		LowerBound: []byte{kindLeaves},
+		UpperBound: leavesKey(make([]byte, 0, 9), to),
+	})
+	if err != nil {
+		return damage(err)
+	}
+	defer func() { err = cmp.Or(err, it.Close()) }()
+
+	// The row that holds leaf from is the last one whose first leaf is not after it.
+	it.SeekLT(leavesKey(make([]byte, 0, 9), from+1))
+	for next := from; next < to; it.Next() {
+		if !it.Valid() {
+			if err := it.Error(); err != nil {
+				return damage(err)
+			}
+			return fmt.Errorf("%w: leaf %d is missing", store.ErrCorrupt, next)
+		}
+		packed, err := it.ValueAndErr()
+		if err != nil {
+			return damage(err)
+		}
+		first, err := parseLeavesKey(it.Key())
+		if err != nil {
+			return err
+		}
+		if first > next || next > from && first != next {
+			return fmt.Errorf("%w: leaves %d and %d do not follow one another", store.ErrCorrupt, next, first)
+		}
+		for at := first; len(packed) > 0 && next < to; at++ {
+			var leaf []byte
+			if leaf, packed, err = unpackLeaf(packed); err != nil {
+				return err
+			}
+			if at < next {
+				continue
+			}
+			if err := yield(at, leaf); err != nil {
+				return stopped(err)
+			}
+			next++
+		}
+	}
+	return nil
+}
+
+// scan yields the rows with from <= key < to, their keys without the first strip bytes.
+func (v *view) scan(from, to []byte, strip int, reverse bool, yield func(store.Row) error) (err error) {
+	it, err := v.snap.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		return damage(err)
+	}
+	defer func() { err = cmp.Or(err, it.Close()) }()
+	start, step := it.First, it.Next
+	if reverse {
+		start, step = it.Last, it.Prev
+	}
+	for ok := start(); ok; ok = step() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return damage(err)
+		}
+		key := it.Key()[strip:]
+		if err := yield(store.Row{Key: key[:len(key):len(key)], Value: value}); err != nil {
+			return stopped(err)
+		}
+	}
+	return damage(it.Error())
+}
+
+func stopped(err error) error {
+	if errors.Is(err, store.ErrStop) {
+		return nil
+	}
+	return err
+}
+
+// read calls a method of the newest view.
+func read[T any](s *Store, method func(*view) (T, error)) (value T, err error) {
+	if err := s.gate.enter(); err != nil {
+		return value, err
+	}
+	defer s.gate.leave()
+	v := s.acquire()
+	value, err = method(v)
+	return value, cmp.Or(err, s.release(v))
+}
+
+// Head implements store.Getter.
+func (s *Store) Head() store.Head {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.view.head
+}
+
+// Row implements store.Getter.
+func (s *Store) Row(key []byte) ([]byte, error) {
+	return read(s, func(v *view) ([]byte, error) { return v.row(key) })
+}
+
+// Vault implements store.Getter.
+func (s *Store) Vault(key []byte) ([]byte, error) {
+	return read(s, func(v *view) ([]byte, error) { return v.vault(key) })
+}
+
+// Index implements store.Getter.
+func (s *Store) Index(key []byte) ([]byte, error) {
+	return read(s, func(v *view) ([]byte, error) { return v.index(key) })
+}
+
+// IndexCursor implements store.Getter.
+func (s *Store) IndexCursor() (uint64, error) { return read(s, (*view).cursor) }
+
+// Leaf implements store.Getter.
+func (s *Store) Leaf(index uint64) ([]byte, error) {
+	return read(s, func(v *view) ([]byte, error) { return v.leaf(index) })
+}
+
+// Tile implements store.Getter.
+func (s *Store) Tile(level int, index uint64) ([]byte, error) {
+	return read(s, func(v *view) ([]byte, error) { return v.tile(level, index) })
+}
+
+// Snapshot implements store.Store.
+func (s *Store) Snapshot() (store.Reader, error) {
+	if err := s.gate.enter(); err != nil {
+		return nil, err
+	}
+	defer s.gate.leave()
+	r := &reader{s: s, view: s.acquire()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readers[r] = struct{}{}
+	return r, nil
+}
+
+// reader is a store.Reader: a view that is held on to.
+type reader struct {
+	s      *Store
+	view   *view
+	closed atomic.Bool
+}
+
+func (r *reader) enter() error {
+	if r.closed.Load() {
+		return store.ErrClosed
+	}
+	return r.s.gate.enter()
+}
+
+func (r *reader) get(method func(*view, []byte) ([]byte, error), key []byte) ([]byte, error) {
+	if err := r.enter(); err != nil {
+		return nil, err
+	}
+	defer r.s.gate.leave()
+	return method(r.view, key)
+}
+
+func (r *reader) Head() store.Head                 { return r.view.head }
+func (r *reader) Row(key []byte) ([]byte, error)   { return r.get((*view).row, key) }
+func (r *reader) Vault(key []byte) ([]byte, error) { return r.get((*view).vault, key) }
+func (r *reader) Index(key []byte) ([]byte, error) { return r.get((*view).index, key) }
+
+func (r *reader) IndexCursor() (uint64, error) {
+	if err := r.enter(); err != nil {
+		return 0, err
+	}
+	defer r.s.gate.leave()
+	return r.view.cursor()
+}
+
+func (r *reader) Leaf(index uint64) ([]byte, error) {
+	if err := r.enter(); err != nil {
+		return nil, err
+	}
+	defer r.s.gate.leave()
+	return r.view.leaf(index)
+}
+
+func (r *reader) Tile(level int, index uint64) ([]byte, error) {
+	if err := r.enter(); err != nil {
+		return nil, err
+	}
+	defer r.s.gate.leave()
+	return r.view.tile(level, index)
+}
+
+func (r *reader) Leaves(from, to uint64, yield func(uint64, []byte) error) error {
+	if err := r.enter(); err != nil {
+		return err
+	}
+	defer r.s.gate.leave()
+	return r.view.leaves(from, to, yield)
+}
+
+func (r *reader) ScanRows(prefix []byte, yield func(store.Row) error) error {
+	return r.scanPrefix(rowsPrefix(nil, r.view.head.Folds), prefix, yield)
+}
+
+func (r *reader) ScanVault(prefix []byte, yield func(store.Row) error) error {
+	return r.scanPrefix([]byte{kindVault}, prefix, yield)
+}
+
+func (r *reader) scanPrefix(space, prefix []byte, yield func(store.Row) error) error {
+	if err := r.enter(); err != nil {
+		return err
+	}
+	defer r.s.gate.leave()
+	from := slices.Concat(space, prefix)
+	return r.view.scan(from, prefixEnd(from), len(space), false, yield)
+}
+
+func (r *reader) ScanIndex(from, to []byte, reverse bool, yield func(store.Row) error) error {
+	if err := r.enter(); err != nil {
+		return err
+	}
+	defer r.s.gate.leave()
+	lower, upper := append([]byte{kindIndex}, from...), []byte{kindIndex + 1}
+	if to != nil {
+		upper = append([]byte{kindIndex}, to...)
+	}
+	return r.view.scan(lower, upper, 1, reverse, yield)
+}
+
+func (r *reader) Close() error {
+	if err := r.enter(); err != nil {
+		return err
+	}
+	defer r.s.gate.leave()
+	if r.closed.Swap(true) {
+		return store.ErrClosed
+	}
+	r.s.mu.Lock()
+	delete(r.s.readers, r)
+	r.s.mu.Unlock()
+	return r.s.release(r.view)
+}
