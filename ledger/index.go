@@ -45,7 +45,8 @@ func (r *IndexRow) appendKey(dst []byte) []byte {
 // is not written yet is searched in memory, and is read again from the log at a
 // start.
 type indexer struct {
-	store store.Store
+	store  store.Store
+	filter *filter
 
 	mu      sync.Mutex
 	tail    []IndexRow // rows of entries not in the store
@@ -95,6 +96,7 @@ func (x *indexer) flush(least int) error {
 		n := len(arena)
 		arena = sorted[i].appendKey(arena)
 		if sorted[i].Group == ByKey {
+			x.filter.add(sorted[i].Name)
 			rows[i] = store.Row{Key: arena[n : n+17 : n+17], Value: arena[n+17:]}
 		} else {
 			rows[i] = store.Row{Key: arena[n:], Value: []byte{}}
@@ -117,10 +119,13 @@ func (x *indexer) cursor() uint64 {
 }
 
 // key looks a request key up in the store alone.
-func (x *indexer) key(name []byte) (index uint64, found bool, err error) {
+func (x *indexer) key(name [16]byte) (index uint64, found bool, err error) {
+	if x.filter.absent(name) {
+		return 0, false, nil
+	}
 	var k [17]byte
 	k[0] = byte(ByKey)
-	copy(k[1:], name)
+	copy(k[1:], name[:])
 	v, err := x.store.Index(k[:])
 	if err != nil || v == nil {
 		return 0, false, err

@@ -113,6 +113,7 @@ type Ledger struct {
 
 	// The writer's own.
 	clock  clock
+	tx     Tx
 	size   uint64 // of the log with all that ran
 	rows   *cache
 	keys   *keys
@@ -242,6 +243,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		toCommit: make(chan *batch), toSign: make(chan *batch, 64), toIndex: make(chan indexed, 64),
 		signedMore: make(chan struct{}), quit: make(chan struct{}), m: newMetrics(),
 	}
+	l.tx.l = l
 	l.open = &batch{number: l.number, base: l.size}
 	l.durable.Store(head.Size)
 	if err := l.openSigner(); err != nil {
@@ -267,12 +269,13 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		return nil, fmt.Errorf("%w: an empty store, but size %d was signed", ErrFork, cfg.Guard.Last().Size)
 	}
 	l.lookAtSpace()
-	l.done.Add(5)
+	l.done.Add(6)
 	go l.write()
 	go l.commitAll()
 	go l.signAll()
 	go l.indexAll()
 	go l.watchSpace()
+	go l.fillFilter()
 	return l, nil
 }
 
@@ -339,7 +342,7 @@ func (l *Ledger) openTree(head store.Head) error {
 
 // openReadOnly serves what was signed last.
 func (l *Ledger) openReadOnly() error {
-	l.index = &indexer{store: l.store}
+	l.index = &indexer{store: l.store, filter: newFilter()}
 	var err error
 	if l.index.written, err = l.store.IndexCursor(); err != nil {
 		return err
@@ -370,7 +373,7 @@ func (l *Ledger) openIndex(head store.Head) error {
 	if err != nil {
 		return err
 	}
-	l.index = &indexer{store: l.store, next: cursor, written: cursor}
+	l.index = &indexer{store: l.store, filter: newFilter(), next: cursor, written: cursor}
 	from := cursor
 	r, err := l.store.Snapshot()
 	if err != nil {
@@ -479,7 +482,7 @@ func (l *Ledger) prepare(r *request) error {
 	if !r.cmd.Request.IsZero() {
 		r.keySeen = l.index.cursor()
 		var err error
-		if r.keyIndex, r.keyFound, err = l.index.key(r.cmd.Request.Key[:16]); err != nil {
+		if r.keyIndex, r.keyFound, err = l.index.key([16]byte(r.cmd.Request.Key[:16])); err != nil {
 			return err
 		}
 	}
@@ -696,10 +699,10 @@ func (l *Ledger) Tile(level int, index uint64, width int) ([]byte, error) {
 		return nil, ErrNotFound
 	}
 	b, err := l.tree.TileData(level, index, width, s.Size)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotFound, err)
+	if errors.Is(err, tlog.ErrRange) {
+		err = fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
-	return b, nil
+	return b, err
 }
 
 // Close stops accepting commands, waits for those that were accepted, and

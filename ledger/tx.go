@@ -21,6 +21,15 @@ type Tx struct {
 	answer  int // position in leaves of the entry that answers the command, or -1
 }
 
+// begin readies the writer's one Tx for another command.
+func (tx *Tx) begin(request entry.Request) {
+	clear(tx.changes)
+	clear(tx.leaves)
+	clear(tx.records)
+	tx.request, tx.answer = request, -1
+	tx.changes, tx.missing, tx.leaves, tx.records = tx.changes[:0], tx.missing[:0], tx.leaves[:0], tx.records[:0]
+}
+
 type change struct {
 	key string
 	row book.Row

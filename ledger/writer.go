@@ -67,7 +67,8 @@ func (l *Ledger) execute(r *request) {
 		}
 	}
 	r.fetched = nil
-	tx := &Tx{l: l, request: r.cmd.Request, answer: -1}
+	tx := &l.tx
+	tx.begin(r.cmd.Request)
 	if !r.cmd.Request.IsZero() {
 		index, found := l.keys.find([16]byte(r.cmd.Request.Key[:16]))
 		if !found {
@@ -85,7 +86,8 @@ func (l *Ledger) execute(r *request) {
 	}
 	var step time.Duration
 	if tx.at, step = l.clock.stamp(l.cfg.Now()); step != 0 {
-		l.noteStep(tx.at, step)
+		l.noteStep(step)
+		tx.begin(r.cmd.Request)
 	}
 	mark := len(l.arena)
 	err := r.cmd.Run(tx)
@@ -134,8 +136,8 @@ func (l *Ledger) keep(tx *Tx) {
 }
 
 // noteStep records that the clock jumped.
-func (l *Ledger) noteStep(at entry.Time, step time.Duration) {
-	tx := &Tx{l: l, at: at, answer: -1}
+func (l *Ledger) noteStep(step time.Duration) {
+	tx := &l.tx
 	mark := len(l.arena)
 	_, err := tx.Append(&system.ClockStepped{Header: entry.Header{Actor: "house"}, StepMicroseconds: step.Microseconds()})
 	if err != nil {
@@ -365,6 +367,15 @@ func (l *Ledger) indexBatch(b indexed) error {
 		l.index.add(rows, index)
 	}
 	return l.index.flush(indexRun)
+}
+
+// fillFilter readies the filter of request keys; until then each command asks
+// the store.
+func (l *Ledger) fillFilter() {
+	defer l.done.Done()
+	if err := l.index.filter.fill(l.store, l.quit); err != nil {
+		l.cfg.Log.Warn("request keys are looked up in the store", "error", err)
+	}
 }
 
 // lookAtSpace refuses commands, before they run, while the disk has less than

@@ -127,13 +127,9 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 }
 
 func foldRound(rows book.Rows, index uint64, r *rounds.Settled) error {
-	id, ok := sessionOf(r.Actor)
-	if !ok {
-		return book.Broken("round-session", "a session as actor", r.Actor)
-	}
-	s, err := players.Live(rows, id, r.At)
+	s, err := players.Live(rows, r.Actor, r.At)
 	if err != nil {
-		return book.Broken("round-session", "a session that can be played in", err)
+		return book.Broken("round-session", "a session that can be played in as actor", r.Actor+": "+err.Error())
 	}
 	if s.Player != r.Player || s.Game != r.Game {
 		return book.Broken("round-session", "the session's player and game", r.Player.String()+" at "+r.Game)
@@ -164,13 +160,4 @@ func holder(rows book.Rows, ref entry.Ref, c money.Currency, may func(book.Reade
 		return book.Broken("player-currency", p.Currency, c)
 	}
 	return nil
-}
-
-func sessionOf(actor string) (entry.UUID, bool) {
-	const prefix = "session/"
-	if len(actor) <= len(prefix) || actor[:len(prefix)] != prefix {
-		return entry.UUID{}, false
-	}
-	id, err := entry.ParseUUID(actor[len(prefix):])
-	return id, err == nil
 }

@@ -303,7 +303,7 @@ type Request struct {
 	Key       string // as the client chose it, 1 to 255 printable characters
 	Method    string
 	Path      string
-	Principal string // "operator", or the session
+	Principal string // "operator", or the session's
 	Body      []byte // canonical JSON
 }
 
@@ -324,6 +324,18 @@ func (h *House) update(ctx context.Context, cmd ledger.Command) (ledger.Receipt,
 		h.noteReuse(cmd.Request.Key)
 	}
 	return r, err
+}
+
+// Refuse answers a request that cannot become a command: the look-up of its key
+// still comes before the reason why. The session is nil for an operator's
+// request. The error is why, unless the key was used before: an earlier answer
+// to the very same request is given again.
+func (h *House) Refuse(ctx context.Context, req Request, session *Session, why error) (ledger.Receipt, error) {
+	scope := operatorScope
+	if session != nil {
+		scope = session.s.scope
+	}
+	return h.update(ctx, ledger.Command{Request: req.entry(scope), Run: func(*ledger.Tx) error { return why }})
 }
 
 // noteReuse raises an alarm entry, at most once a minute.
@@ -389,9 +401,10 @@ type seat struct {
 	game     string
 	currency money.Currency
 
-	actor, scope, cash, hold string
-	reads                    []string
-	next                     atomic.Uint64 // the round number that its next spin will probably have
+	actor, scope, principal, cash, hold string
+
+	reads []string
+	next  atomic.Uint64 // the round number that its next spin will probably have
 }
 
 // Seat finds the session of a token. That it is still open is for the commands
@@ -421,7 +434,8 @@ func (h *House) Seat(ctx context.Context, token string) (Session, error) {
 	if err != nil {
 		return Session{}, err
 	}
-	s.actor, s.scope = players.SessionActor(id), s.player.String()
+	s.actor, s.scope = players.SessionKey(id), s.player.String()
+	s.principal = "player/" + s.scope + "/" + s.game
 	s.cash, s.hold = wallet.Cash(s.player), wallet.Hold(s.game)
 	s.reads = []string{
 		players.SessionKey(id), players.PlayerKey(s.player), rounds.GameKey(s.game), rounds.CountKey(s.player, s.game),
@@ -436,6 +450,10 @@ type Session struct{ s *seat }
 
 // Player is the session's player.
 func (s Session) Player() entry.Ref { return s.s.player }
+
+// Principal is who a session's requests come from: the player at the game, so
+// that a retry through a later session gets its old answer.
+func (s Session) Principal() string { return s.s.principal }
 
 // Game is the session's game.
 func (s Session) Game() string { return s.s.game }

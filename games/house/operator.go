@@ -77,7 +77,7 @@ func (h *House) move(ctx context.Context, req Request, id string, m money.Money,
 	may func(book.Reader, entry.Ref) (*players.Player, error), accounts func(entry.Ref) (from, to string), record func(wallet.Movement) entry.Record) (ledger.Receipt, error) {
 	ref, err := h.player(ctx, id)
 	if err != nil {
-		return ledger.Receipt{}, err
+		return h.Refuse(ctx, req, nil, err)
 	}
 	from, to := accounts(ref)
 	reads := []string{players.PlayerKey(ref), wallet.Key(from, m.Currency), wallet.Key(to, m.Currency)}
@@ -114,7 +114,7 @@ func (h *House) reason(words string) (commitment [32]byte, key string, sealed []
 func (h *House) SetPlayerState(ctx context.Context, req Request, id string, state players.State, words string) (ledger.Receipt, error) {
 	ref, err := h.player(ctx, id)
 	if err != nil {
-		return ledger.Receipt{}, err
+		return h.Refuse(ctx, req, nil, err)
 	}
 	commitment, key, sealed := h.reason(words)
 	return h.update(ctx, ledger.Command{Reads: []string{players.PlayerKey(ref)}, Request: req.entry(operatorScope), Run: func(tx *ledger.Tx) error {
@@ -135,9 +135,22 @@ func (h *House) SetPlayerState(ctx context.Context, req Request, id string, stat
 func (h *House) OpenSession(ctx context.Context, req Request, id, gameID string) (r ledger.Receipt, session entry.UUID, token string, err error) {
 	ref, err := h.player(ctx, id)
 	if err != nil {
+		r, err = h.Refuse(ctx, req, nil, err)
+	} else {
+		r, err = h.openSession(ctx, req, ref, gameID)
+	}
+	if err != nil {
 		return r, session, "", err
 	}
-	r, err = h.update(ctx, ledger.Command{Reads: []string{players.PlayerKey(ref), rounds.GameKey(gameID)}, Request: req.entry(operatorScope), Run: func(tx *ledger.Tx) error {
+	var opened players.SessionOpened
+	if err := entry.Decode(r.Leaf, &opened); err != nil {
+		return r, session, "", err
+	}
+	return r, opened.ID, h.token(opened.ID), nil
+}
+
+func (h *House) openSession(ctx context.Context, req Request, ref entry.Ref, gameID string) (ledger.Receipt, error) {
+	return h.update(ctx, ledger.Command{Reads: []string{players.PlayerKey(ref), rounds.GameKey(gameID)}, Request: req.entry(operatorScope), Run: func(tx *ledger.Tx) error {
 		if _, err := players.MayPlay(tx, ref); err != nil {
 			return err
 		}
@@ -147,14 +160,6 @@ func (h *House) OpenSession(ctx context.Context, req Request, id, gameID string)
 		_, err := tx.Answer(&players.SessionOpened{Header: byOperator(), Expires: tx.At().Add(h.cfg.SessionAge), Game: gameID, Player: ref})
 		return err
 	}})
-	if err != nil {
-		return r, session, "", err
-	}
-	var opened players.SessionOpened
-	if err := entry.Decode(r.Leaf, &opened); err != nil {
-		return r, session, "", err
-	}
-	return r, opened.ID, h.token(opened.ID), nil
 }
 
 // CloseSession revokes a session.
@@ -177,7 +182,7 @@ func (h *House) SetGameState(ctx context.Context, req Request, id string, on boo
 	if on {
 		g := h.definitions[id]
 		if g == nil {
-			return ledger.Receipt{}, rounds.ErrUnknownGame
+			return h.Refuse(ctx, req, nil, rounds.ErrUnknownGame)
 		}
 		return h.enable(ctx, req.entry(operatorScope), operator, g, words)
 	}

@@ -3,6 +3,7 @@ package house
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"countroom/games/players"
 	"countroom/games/rounds"
@@ -115,6 +116,15 @@ func (h *House) Owner(leaf []byte) (ref entry.Ref, ok bool, err error) {
 		return r.Player, true, nil
 	}
 	return ref, false, nil
+}
+
+// Live tells whether a session can still be used: players.ErrSessionClosed or
+// players.ErrSessionExpired when it cannot.
+func (h *House) Live(ctx context.Context, session Session) error {
+	return h.ledger.View(ctx, func(rows book.Reader) error {
+		_, err := players.Live(rows, session.s.actor, entry.TimeOf(time.Now()))
+		return err
+	})
 }
 
 // GameView is a game that was enabled at least once.

@@ -4,6 +4,7 @@ package players
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"countroom/ledger/book"
@@ -160,13 +161,17 @@ func (s *Session) Code(c *entry.Coder) {
 }
 
 // PlayerKey is the key of a player's row.
-func PlayerKey(ref entry.Ref) string { return "player/" + ref.String() }
+func PlayerKey(ref entry.Ref) string {
+	return string(ref.Append(append(make([]byte, 0, 40), "player/"...)))
+}
 
-// SessionKey is the key of a session's row.
-func SessionKey(id entry.UUID) string { return "session/" + id.String() }
+// SessionKey is the key of a session's row, and how a session is named as an
+// entry's actor.
+func SessionKey(id entry.UUID) string {
+	return string(id.Append(append(make([]byte, 0, 44), sessionPrefix...)))
+}
 
-// SessionActor names a session as an entry's actor.
-func SessionActor(id entry.UUID) string { return "session/" + id.String() }
+const sessionPrefix = "session/"
 
 // Kinds are the rows of this book.
 var Kinds = book.Kinds{
@@ -208,9 +213,13 @@ func MayWithdraw(rows book.Reader, ref entry.Ref) (*Player, error) {
 	return p, err
 }
 
-// Live returns the session's row if it can be played in at that time.
-func Live(rows book.Reader, id entry.UUID, at entry.Time) (*Session, error) {
-	s := book.Get[Session](rows, SessionKey(id))
+// Live returns the row of the session that is named as an actor, if it can be
+// played in at that time.
+func Live(rows book.Reader, actor string, at entry.Time) (*Session, error) {
+	if !strings.HasPrefix(actor, sessionPrefix) {
+		return nil, ErrUnknownSession
+	}
+	s := book.Get[Session](rows, actor)
 	switch {
 	case s == nil:
 		return nil, ErrUnknownSession

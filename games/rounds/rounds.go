@@ -210,7 +210,10 @@ func GameKey(game string) string { return "game/" + game }
 const GamesKey = "games"
 
 // CountKey is the key of the row of a player at a game.
-func CountKey(player entry.Ref, game string) string { return "round/" + player.String() + "/" + game }
+func CountKey(player entry.Ref, game string) string {
+	b := player.Append(append(make([]byte, 0, 72), "round/"...))
+	return string(append(append(b, '/'), game...))
+}
 
 // Kinds are the rows of this book.
 var Kinds = book.Kinds{
@@ -283,7 +286,11 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		if r.Enabled != g.Enabled {
 			return book.Broken("game-definition", "the definition of entry "+strconv.FormatUint(g.Enabled, 10), r.Enabled)
 		}
-		if n := Next(rows, r.Player, r.Game); r.Draw.N != n {
+		key, n := CountKey(r.Player, r.Game), uint64(1)
+		if c := book.Get[Count](rows, key); c != nil {
+			n = c.N + 1
+		}
+		if r.Draw.N != n {
 			return book.Broken("round-number", n, r.Draw.N)
 		}
 		if r.Draw.Step != 0 {
@@ -292,7 +299,7 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		if r.Stake.Amount <= 0 || r.Payout.Amount < 0 || r.Stake.Currency != r.Payout.Currency {
 			return book.Broken("stake-and-payout", "a positive stake and a payout not below zero in one currency", r.Stake.String()+", "+r.Payout.String())
 		}
-		rows.Put(CountKey(r.Player, r.Game), &Count{Last: index, N: r.Draw.N})
+		rows.Put(key, &Count{Last: index, N: n})
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ type Coder struct {
 	i       int    // reading: the next byte
 	reading bool
 	comma   bool // a member stands before the next one at this level
+	request bool // reading: the leaf has a fingerprint, so it must have a key
 	depth   int
 	err     error
 }
@@ -150,8 +151,12 @@ func List[T any](c *Coder, name string, list *[]T, limit int, each func(*Coder, 
 				c.fail(name, "at most "+strconv.Itoa(limit)+" elements")
 				break
 			}
-			var v T
-			*list = append(*list, v)
+			if n := len(*list); n < cap(*list) {
+				*list = (*list)[:n+1] // an element of an earlier reading: equal texts stay as they are
+			} else {
+				var v T
+				*list = append(*list, v)
+			}
 			each(c, &(*list)[len(*list)-1])
 		}
 	}
@@ -278,7 +283,12 @@ func (c *Coder) Text(name string, v *string, limit int) {
 		}
 		return
 	}
-	if s, ok := c.quoted(name, limit); ok && string(s) != *v {
+	s, ok := c.quoted(name, limit)
+	switch {
+	case !ok:
+	case !plainText(s):
+		c.fail(name, "plain ASCII characters")
+	case string(s) != *v:
 		*v = string(s)
 	}
 }
@@ -294,7 +304,8 @@ func (c *Coder) Is(name, value string) {
 	}
 }
 
-// quoted reads a string and returns its characters, aliasing the input.
+// quoted reads a string and returns what stands between the quotation marks,
+// aliasing the input. The caller demands a form in which nothing is escaped.
 func (c *Coder) quoted(name string, limit int) ([]byte, bool) {
 	if !c.name(name) || !c.byte(name, '"') {
 		return nil, false
@@ -303,10 +314,6 @@ func (c *Coder) quoted(name string, limit int) ([]byte, bool) {
 	n := bytes.IndexByte(b, '"')
 	if n < 0 || n > limit {
 		c.fail(name, "a string of at most "+strconv.Itoa(limit)+" characters")
-		return nil, false
-	}
-	if !plainText(b[:n]) {
-		c.fail(name, "plain ASCII characters")
 		return nil, false
 	}
 	c.i += n + 1
@@ -533,16 +540,25 @@ func (c *Coder) At(h *Header) { c.Time("at", &h.At) }
 // ID visits the entry's UUID.
 func (c *Coder) ID(h *Header) { c.UUID("id", &h.ID) }
 
-// Fingerprint visits the request's fingerprint, absent when there is none.
+// Fingerprint visits the request's fingerprint, absent when there is none. Its
+// name sorts before Key's.
 func (c *Coder) Fingerprint(h *Header) {
-	if c.Optional("fingerprint", !h.Request.IsZero()) {
+	c.request = c.Optional("fingerprint", !h.Request.IsZero())
+	if c.reading {
+		h.Request = Request{}
+	}
+	if c.request {
 		c.Hex("fingerprint", h.Request.Fingerprint[:])
 	}
 }
 
-// Key visits the request's key hash, absent when there is none.
+// Key visits the request's key hash, which is there when the fingerprint is.
 func (c *Coder) Key(h *Header) {
-	if c.Optional("key", !h.Request.IsZero()) {
-		c.Hex("key", h.Request.Key[:])
+	if !c.request {
+		return
+	}
+	c.Hex("key", h.Request.Key[:])
+	if c.err == nil && h.Request.IsZero() {
+		c.fail("key", "a request, or neither key nor fingerprint")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -180,6 +181,25 @@ func TestWithoutRequest(t *testing.T) {
 	back := sample{}
 	if err := Decode(leaf, &back); err != nil || !back.Request.IsZero() {
 		t.Fatal(err)
+	}
+}
+
+// A request has both its members or neither, and is not nothing.
+func TestHalfARequest(t *testing.T) {
+	leaf, _ := Append(nil, aSample())
+	key := regexp.MustCompile(`"key":"[0-9a-f]{64}",`)
+	fingerprint := regexp.MustCompile(`"fingerprint":"[0-9a-f]{32}",`)
+	zeros := fingerprint.ReplaceAll(leaf, []byte(`"fingerprint":"`+strings.Repeat("0", 32)+`",`))
+	zeros = key.ReplaceAll(zeros, []byte(`"key":"`+strings.Repeat("0", 64)+`",`))
+	for name, bad := range map[string][]byte{
+		"no key": key.ReplaceAll(leaf, nil), "no fingerprint": fingerprint.ReplaceAll(leaf, nil), "zeros": zeros,
+	} {
+		if bytes.Equal(bad, leaf) {
+			t.Fatalf("%s: nothing was changed", name)
+		}
+		if err := Decode(bad, aSample()); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -26,7 +26,7 @@ func ParseUUID(s string) (UUID, error) {
 	return u, nil
 }
 
-func (u UUID) String() string { return string(u.Append(nil)) }
+func (u UUID) String() string { return string(u.Append(make([]byte, 0, 36))) }
 
 // Append appends the text form.
 func (u UUID) Append(dst []byte) []byte {
@@ -55,7 +55,10 @@ func (u *UUID) parse(s []byte) bool {
 // player; what links it to a person is outside the log.
 type Ref [16]byte
 
-func (r Ref) String() string { return string(appendHex(nil, r[:])) }
+func (r Ref) String() string { return string(r.Append(make([]byte, 0, 32))) }
+
+// Append appends the reference as 32 lower-case hex digits.
+func (r Ref) Append(dst []byte) []byte { return appendHex(dst, r[:]) }
 
 // ParseRef reads 32 lower-case hex digits.
 func ParseRef(s string) (Ref, error) {
@@ -87,7 +90,7 @@ func (t Time) Add(d time.Duration) Time { return t + Time(d.Microseconds()) }
 // Sub returns t−u.
 func (t Time) Sub(u Time) time.Duration { return time.Duration(t-u) * time.Microsecond }
 
-func (t Time) String() string { return string(t.Append(nil)) }
+func (t Time) String() string { return string(t.Append(make([]byte, 0, timeLen))) }
 
 // Append appends the RFC 3339 form with exactly six fractional digits.
 func (t Time) Append(dst []byte) []byte {

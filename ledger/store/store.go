@@ -78,7 +78,7 @@ type Batch struct {
 	Prev, Next Head
 	Leaves     [][]byte // exact bytes of the leaves Prev.Size … Next.Size-1
 	Tiles      []Tile   // the tiles these leaves filled
-	Rows       []Row    // rows of the folds, at version Next.Folds
+	Rows       []Row    // rows of the folds, at version Next.Folds; they may be written faster when sorted by key
 	Vault      []Row    // personal data outside the log
 	Checkpoint []byte   // newest signed checkpoint known; nil leaves the stored one
 }

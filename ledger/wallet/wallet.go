@@ -23,7 +23,10 @@ var ErrFunds = errors.New("insufficient funds")
 const Cashier = "house/cashier"
 
 // Cash names a player's account.
-func Cash(player entry.Ref) string { return "player/" + player.String() + "/cash" }
+func Cash(player entry.Ref) string {
+	b := append(make([]byte, 0, 64), "player/"...)
+	return string(append(player.Append(b), "/cash"...))
+}
 
 // Hold names the account of what a game holds.
 func Hold(game string) string { return "house/games/" + game }
@@ -54,21 +57,34 @@ func Balance(rows book.Reader, account string, currency money.Currency) int64 {
 // zero) from one account to another, with the balances after. It changes
 // nothing.
 func Transfer(rows book.Reader, from, to string, m money.Money) ([]money.Posting, error) {
-	postings := []money.Posting{
-		{Account: from, Amount: -m.Amount, Currency: m.Currency},
-		{Account: to, Amount: m.Amount, Currency: m.Currency},
-	}
+	postings := make([]money.Posting, 2)
 	for i := range postings {
-		p := &postings[i]
 		var err error
-		if p.Balance, err = money.Add(Balance(rows, p.Account, p.Currency), p.Amount); err != nil {
-			return nil, fmt.Errorf("account %s: %w", p.Account, err)
-		}
-		if p.Balance < 0 && isPlayers(p.Account) {
-			return nil, fmt.Errorf("account %s: %w", p.Account, ErrFunds)
+		if postings[i], _, err = leg(rows, i, from, to, m); err != nil {
+			return nil, err
 		}
 	}
 	return postings, nil
+}
+
+// leg works out one posting of a transfer, 0 or 1, and the key of its row.
+func leg(rows book.Reader, i int, from, to string, m money.Money) (p money.Posting, key string, err error) {
+	p = money.Posting{Account: from, Amount: -m.Amount, Currency: m.Currency}
+	if i == 1 {
+		p.Account, p.Amount = to, m.Amount
+	}
+	key = Key(p.Account, p.Currency)
+	var before int64
+	if a := book.Get[Account](rows, key); a != nil {
+		before = a.Balance
+	}
+	if p.Balance, err = money.Add(before, p.Amount); err != nil {
+		return p, key, fmt.Errorf("account %s: %w", p.Account, err)
+	}
+	if p.Balance < 0 && isPlayers(p.Account) {
+		return p, key, fmt.Errorf("account %s: %w", p.Account, ErrFunds)
+	}
+	return p, key, nil
 }
 
 func isPlayers(account string) bool { return strings.HasPrefix(account, "player/") }
@@ -79,16 +95,14 @@ func Post(rows book.Rows, postings []money.Posting, from, to string, m money.Mon
 	if err := money.Balanced(postings); err != nil {
 		return book.Broken("postings-balanced", "postings that sum to zero per currency", err)
 	}
-	want, err := Transfer(rows, from, to, m)
-	if err != nil {
-		return book.Broken("funds", "every balance in range and no player below zero", err)
+	if len(postings) != 2 {
+		return book.Broken("postings", "2 postings", len(postings))
 	}
-	if len(postings) != len(want) {
-		return book.Broken("postings", fmt.Sprintf("%d postings", len(want)), len(postings))
-	}
-	for i, w := range want {
-		p := postings[i]
+	for i, p := range postings {
+		w, key, err := leg(rows, i, from, to, m)
 		switch {
+		case err != nil:
+			return book.Broken("funds", "every balance in range and no player below zero", err)
 		case p.Account != w.Account || p.Currency != w.Currency:
 			return book.Broken("postings", w.Account+" in "+string(w.Currency), p.Account+" in "+string(p.Currency))
 		case p.Amount != w.Amount:
@@ -96,7 +110,7 @@ func Post(rows book.Rows, postings []money.Posting, from, to string, m money.Mon
 		case p.Balance != w.Balance:
 			return book.Broken("balance", fmt.Sprintf("%s at %d %s", w.Account, w.Balance, w.Currency), p.Balance)
 		}
-		rows.Put(Key(w.Account, w.Currency), &Account{w.Balance})
+		rows.Put(key, &Account{w.Balance})
 	}
 	return nil
 }

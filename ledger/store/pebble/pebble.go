@@ -30,8 +30,8 @@ const formatVersion = 1
 
 const (
 	memTableBytes = 64 << 20
-	// cacheBytes is for blocks and for the memtables, which Pebble takes out of it: one that is written, one that is
-	// flushed and one kept for reuse.
+	// cacheBytes is for blocks and for up to four memtables, which Pebble takes out of it: one that is written, two that
+	// wait to be flushed and one kept for reuse.
 	cacheBytes = 320 << 20
 	// retainedBytes is how large a batch's buffer may be to be used again.
 	retainedBytes = 16 << 20
@@ -135,33 +135,34 @@ func open(dir string, opts *pebble.Options) (db *pebble.DB, err error) {
 	return pebble.Open(dir, opts)
 }
 
-var tune func(*pebble.Options)
-
 func pebbleOptions(opts Options, lock *pebble.Lock) *pebble.Options {
 	log := logger{opts.Logger}
 	o := &pebble.Options{
-		FS:                    opts.FS, // nil is the operating system's, watched for slow writes
-		Lock:                  lock,
-		ReadOnly:              opts.ReadOnly,
-		ErrorIfNotExists:      !opts.Create,
-		FormatMajorVersion:    pebble.FormatTableFormatV6, // a later one cannot be taken back
-		Logger:                log,
-		EventListener:         log.events(),
-		CacheSize:             cacheBytes,
-		MemTableSize:          memTableBytes,
-		L0CompactionThreshold: 2,
-		L0StopWritesThreshold: 32,
-		LBaseMaxBytes:         256 << 20,
-		CompactionConcurrencyRange: func() (int, int) {
-			return 1, max(1, runtime.GOMAXPROCS(0)/2)
-		},
-	}
-	if tune != nil {
-		tune(o)
+		FS:                 opts.FS, // nil is the operating system's, watched for slow writes
+		Lock:               lock,
+		ReadOnly:           opts.ReadOnly,
+		ErrorIfNotExists:   !opts.Create,
+		FormatMajorVersion: pebble.FormatTableFormatV6, // a later one cannot be taken back
+		Logger:             log,
+		EventListener:      log.events(),
+		CacheSize:          cacheBytes,
+		MemTableSize:       memTableBytes,
+		// Commits stop while so many memtables wait to be flushed, or so many layers of flushed tables to be compacted.
+		MemTableStopWritesThreshold: 3,
+		L0StopWritesThreshold:       32,
+		// With a base level that holds several memtables, most leaves are rewritten once.
+		LBaseMaxBytes: 512 << 20,
+		// Compactions leave a core to the writer.
+		CompactionConcurrencyRange: func() (int, int) { return 1, max(1, runtime.GOMAXPROCS(0)-1) },
 	}
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	for i := range o.Levels {
+		// A Get asks no filter of the last level, whose filter blocks would not fit the cache: a key that is nowhere costs
+		// one data block.
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		if i == len(o.Levels)-1 {
+			o.Levels[i].FilterPolicy = pebble.NoFilterPolicy
+		}
 		o.Levels[i].BlockSize = 8 << 10
 		o.Levels[i].IndexBlockSize = 128 << 10
 	}

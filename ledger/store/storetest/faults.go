@@ -63,7 +63,7 @@ func testCrash(t *testing.T, newPlace func(testing.TB) Place) {
 			}
 		}()
 		time.Sleep(time.Duration(round) * 3 * time.Millisecond) // some rounds end early, some late
-		must := acked.Load() // what is acknowledged later, while the store is closed, may already be lost
+		must := acked.Load()                                    // what is acknowledged later, while the store is closed, may already be lost
 		p.Crash(t, crashing{h.store, func() error {
 			close(stop)
 			return errors.Join(<-writer, <-indexer)

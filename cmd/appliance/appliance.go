@@ -1,0 +1,370 @@
+// Package appliance wires one machine's house from a data directory: store,
+// signing guard, keys, entropy, ledger and house. The server, its tests and the
+// benchmarks start the same thing.
+//
+// The directory holds
+//
+//	origin                the log's name, for ever
+//	log.vkey              verifier key of its checkpoints, to hand out
+//	store/                entries, tiles, books, vault, indexes
+//	guard                 what the signer let pass last
+//	keys/                 signing keys (PKCS #8) and 256-bit secrets (hex)
+//	credentials/*.key     one bearer token each: operator, regulator, auditor
+package appliance
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"countroom/games/house"
+	"countroom/games/slots"
+	"countroom/hardware/entropy"
+	"countroom/hardware/signer"
+	"countroom/ledger"
+	"countroom/ledger/store"
+	"countroom/ledger/store/pebble"
+	"countroom/ledger/system"
+	"countroom/ledger/tlog"
+	"countroom/rngcert/chance"
+	"countroom/rngcert/epoch"
+
+	"github.com/sigstore/sigstore/pkg/signature"
+)
+
+// Config is how a machine's house is opened; only Dir is needed.
+type Config struct {
+	Dir     string
+	Origin  string // of a new log; default "countroom.invalid/" and eight random hex digits
+	Node    string // default the host's name
+	Release string
+
+	Limits     epoch.Limits        // of seed epochs
+	SessionAge time.Duration       // of player sessions
+	Games      []*slots.Definition // default the bundled game
+	QueueMost  int
+	CacheRows  int
+	Reserve    uint64 // bytes of disk below which commands are refused
+
+	// WrapStore and WrapSigner let tests put faults in.
+	WrapStore  func(store.Store) store.Store
+	WrapSigner func(signature.Signer) signature.Signer
+
+	Log   *slog.Logger
+	Fatal func(error) // default: log and exit with status 1
+}
+
+// Appliance is a machine's open house.
+type Appliance struct {
+	Store  store.Store
+	Ledger *ledger.Ledger
+	House  *house.House
+	Tokens Tokens
+	// ReadOnly says that the disk had no room even to open the store for
+	// writing: reads are served, commands are not.
+	ReadOnly bool
+
+	guard *ledger.Guard
+}
+
+// Tokens are the bearer tokens in credentials/.
+type Tokens struct{ Operator, Regulator, Auditor string }
+
+// Open opens the house in a directory, or founds one there.
+func Open(ctx context.Context, cfg Config) (a *Appliance, err error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.Games == nil {
+		cfg.Games = []*slots.Definition{slots.Bundled()}
+	}
+	if cfg.Node == "" {
+		if cfg.Node, err = os.Hostname(); err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range []string{cfg.Dir, filepath.Join(cfg.Dir, "keys"), filepath.Join(cfg.Dir, "credentials")} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	a = &Appliance{}
+	defer func() {
+		if err != nil {
+			a.closeFiles()
+		}
+	}()
+	if err := a.openStore(&cfg); err != nil {
+		return nil, err
+	}
+	founded := a.Store.Head().Size > 0
+	origin, err := openOrigin(cfg.Dir, cfg.Origin, founded)
+	if err != nil {
+		return nil, err
+	}
+	if a.guard, err = ledger.OpenGuard(filepath.Join(cfg.Dir, "guard"), origin); err != nil {
+		return nil, err
+	}
+	k, err := openKeys(filepath.Join(cfg.Dir, "keys"), founded)
+	if err != nil {
+		return nil, err
+	}
+	var checkpoints signature.Signer = k.checkpoint
+	if cfg.WrapSigner != nil {
+		checkpoints = cfg.WrapSigner(checkpoints)
+	}
+	a.Ledger, err = ledger.Open(ctx, ledger.Config{
+		Origin: origin, Store: a.Store, Books: house.Books(), Guard: a.guard, Signer: checkpoints,
+		Log: cfg.Log, Fatal: cfg.Fatal, QueueMost: cfg.QueueMost, CacheRows: cfg.CacheRows, ReadOnly: a.ReadOnly,
+	})
+	if err != nil {
+		return nil, err
+	}
+	pool, err := entropy.NewPool(ctx, []byte("countroom "+origin), entropy.Kernel{})
+	if err != nil {
+		return nil, err
+	}
+	public, err := k.public(origin)
+	if err != nil {
+		return nil, err
+	}
+	a.House, err = house.Open(ctx, a.Ledger, house.Config{
+		Origin: origin, Node: cfg.Node, Release: cfg.Release, Keys: public, Games: cfg.Games,
+		Seeds: k.seeds, Sealer: softwareSealer{k.seal}, Secret: secretsOf(pool), Limits: cfg.Limits,
+		TokenKey: k.token, VaultKey: k.vault, SessionAge: cfg.SessionAge, Log: cfg.Log,
+	})
+	if err != nil {
+		a.Ledger.Close(ctx)
+		return nil, err
+	}
+	if err := a.openFiles(cfg.Dir); err != nil {
+		a.Close(ctx)
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *Appliance) openStore(cfg *Config) error {
+	opts := pebble.Options{Create: true, ReserveBytes: cfg.Reserve, Logger: cfg.Log}
+	dir := filepath.Join(cfg.Dir, "store")
+	st, err := pebble.Open(dir, opts)
+	if errors.Is(err, syscall.ENOSPC) {
+		cfg.Log.Error("no room to write: serving reads only until there is and the process is started again", "error", err)
+		opts.ReadOnly, opts.Create, a.ReadOnly = true, false, true
+		st, err = pebble.Open(dir, opts)
+	}
+	if err != nil {
+		return err
+	}
+	a.Store = st
+	if cfg.WrapStore != nil {
+		a.Store = cfg.WrapStore(st)
+	}
+	return nil
+}
+
+// Close stops the house: what was accepted is finished until the context ends.
+func (a *Appliance) Close(ctx context.Context) error {
+	a.House.Close()
+	err := a.Ledger.Close(ctx)
+	return errors.Join(err, a.closeFiles())
+}
+
+func (a *Appliance) closeFiles() error {
+	var err error
+	if a.Store != nil {
+		err = a.Store.Close()
+	}
+	if a.guard != nil {
+		err = errors.Join(err, a.guard.Close())
+	}
+	return err
+}
+
+// openFiles writes what outsiders need and reads the credentials.
+func (a *Appliance) openFiles(dir string) error {
+	vkey := filepath.Join(dir, "log.vkey")
+	if b, err := os.ReadFile(vkey); err != nil || string(b) != a.Ledger.VKey()+"\n" {
+		if err := writeFile(vkey, a.Ledger.VKey()+"\n", 0o644); err != nil && !a.ReadOnly {
+			return err
+		}
+	}
+	for name, token := range map[string]*string{"operator": &a.Tokens.Operator, "regulator": &a.Tokens.Regulator, "auditor": &a.Tokens.Auditor} {
+		secret, err := openSecret(filepath.Join(dir, "credentials", name+".key"), true)
+		if err != nil {
+			return err
+		}
+		*token = hex.EncodeToString(secret[:])
+	}
+	return nil
+}
+
+// openOrigin reads the log's name; a new log's is written down for ever.
+func openOrigin(dir, want string, founded bool) (string, error) {
+	path := filepath.Join(dir, "origin")
+	b, err := os.ReadFile(path)
+	switch {
+	case err == nil:
+		origin := strings.TrimSpace(string(b))
+		if want != "" && want != origin {
+			return "", fmt.Errorf("origin %q: the log in %s is %q, and a log keeps its name", want, dir, origin)
+		}
+		return origin, nil
+	case !errors.Is(err, os.ErrNotExist):
+		return "", err
+	case founded:
+		return "", fmt.Errorf("%s is missing, but the store holds a log: restore the file", path)
+	}
+	if want == "" {
+		var b [4]byte
+		rand.Read(b[:])
+		want = "countroom.invalid/" + hex.EncodeToString(b[:])
+	}
+	if _, err := tlog.VKey(want, make(ed25519.PublicKey, ed25519.PublicKeySize)); err != nil {
+		return "", fmt.Errorf("origin: %w", err)
+	}
+	return want, writeFile(path, want+"\n", 0o644)
+}
+
+type keys struct {
+	checkpoint, seeds, exports *signer.Software
+	seal, token, vault         [32]byte
+}
+
+// openKeys loads a house's keys; only a house that has no log yet gets new ones.
+func openKeys(dir string, founded bool) (k keys, err error) {
+	load := func(name string, alg signer.Algorithm) (*signer.Software, error) {
+		path := filepath.Join(dir, name+".pem")
+		if founded {
+			return signer.Load(path, alg)
+		}
+		return signer.LoadOrCreate(path, alg, rand.Reader)
+	}
+	if k.checkpoint, err = load("checkpoint", signer.Ed25519); err != nil {
+		return k, err
+	}
+	if k.seeds, err = load("seeds", signer.ECDSAP256); err != nil {
+		return k, err
+	}
+	if k.exports, err = load("exports", signer.ECDSAP256); err != nil {
+		return k, err
+	}
+	for name, secret := range map[string]*[32]byte{"seal": &k.seal, "token": &k.token, "vault": &k.vault} {
+		if *secret, err = openSecret(filepath.Join(dir, name+".key"), !founded); err != nil {
+			return k, err
+		}
+	}
+	return k, nil
+}
+
+func (k *keys) public(origin string) ([]system.Key, error) {
+	vkey, err := tlog.VKey(origin, k.checkpoint.Public().(ed25519.PublicKey))
+	if err != nil {
+		return nil, err
+	}
+	list := []system.Key{{Algorithm: "ed25519", Assurance: k.checkpoint.Assurance(), Public: vkey, Role: system.RoleCheckpoint}}
+	for _, p256 := range []struct {
+		role string
+		key  *signer.Software
+	}{{system.RoleSeeds, k.seeds}, {system.RoleExports, k.exports}} {
+		der, err := x509.MarshalPKIXPublicKey(p256.key.Public().(*ecdsa.PublicKey))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, system.Key{Algorithm: "ecdsa-p256", Assurance: p256.key.Assurance(), Public: hex.EncodeToString(der), Role: p256.role})
+	}
+	return list, nil
+}
+
+// openSecret reads 256 bits in hex from a file that only its owner may read.
+func openSecret(path string, create bool) (secret [32]byte, err error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) && create {
+		rand.Read(secret[:])
+		return secret, writeFile(path, hex.EncodeToString(secret[:])+"\n", 0o600)
+	}
+	if err != nil {
+		return secret, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return secret, err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return secret, fmt.Errorf("%s has mode %o: others may read it; chmod 600 it, and replace it if others may have", path, mode)
+	}
+	raw, err := hex.DecodeString(strings.TrimSpace(string(b)))
+	if err != nil || len(raw) != len(secret) {
+		return secret, fmt.Errorf("%s: expected 64 hex digits", path)
+	}
+	return [32]byte(raw), nil
+}
+
+// writeFile writes a small file whole or not at all.
+func writeFile(path, content string, mode os.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
+	if _, err := f.WriteString(content); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// softwareSealer seals seed secrets under a key in a file: whoever reads the
+// file can open them.
+type softwareSealer struct{ key [32]byte }
+
+func (s softwareSealer) Seal(context []byte, secret, salt [32]byte) ([]byte, error) {
+	var iv [12]byte
+	rand.Read(iv[:])
+	return chance.Seal(s.key, context, iv, secret, salt), nil
+}
+
+func (s softwareSealer) Open(context, sealed []byte) (secret, salt [32]byte, err error) {
+	return chance.Open(s.key, context, sealed)
+}
+
+func (softwareSealer) Assurance() string { return system.AssuranceSoftware }
+
+func secretsOf(pool *entropy.Pool) func(context.Context) ([32]byte, []epoch.Source, error) {
+	return func(ctx context.Context) ([32]byte, []epoch.Source, error) {
+		secret, reports, err := pool.Secret(ctx)
+		if err != nil {
+			return secret, nil, err
+		}
+		sources := make([]epoch.Source, len(reports))
+		for i, r := range reports {
+			sources[i] = epoch.Source{Bytes: uint64(r.Bytes), Conditioned: r.Conditioned, Healthy: r.Healthy, Name: r.Name}
+		}
+		return secret, sources, nil
+	}
+}

@@ -1,0 +1,267 @@
+package countroom_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// The house has floors; arrows point down. Packages are named by the longest
+// prefix that matches. The test parses the files itself: what the go command
+// lists can be cached over a breach.
+var floors = map[string]int{
+	"ledger/money": 0, "ledger/entry": 0, "ledger/tlog": 0, "ledger/book": 0,
+	"rngcert/uniform": 0, // words to integers: the rule that games and chance share
+
+	"ledger/system": 1, "ledger/wallet": 1,
+	"games": 1, "rngcert": 1,
+
+	"games/books": 2, "ledger": 2, "hardware": 2,
+
+	"games/house": 3, "api": 3, "regulator": 3,
+
+	"cmd": 4,
+	// Support for tests, which starts the real thing.
+	"games/house/housetest": 4,
+}
+
+// sideways are the arrows within a floor that lead out of a family (the first
+// element of the path).
+var sideways = [][2]string{
+	{"api", "games/house"},
+	{"api", "regulator"},
+}
+
+// never are the arrows that would break a law, whatever the floors say.
+var never = []struct{ from, to, why string }{
+	{"ledger", "games", "the ledger knows nothing of the meaning of entries (books are handed to it)"},
+	{"ledger", "api", "the ledger serves no requests"},
+	{"ledger", "hardware", "keys and devices reach the ledger as interfaces"},
+	{"hardware", "ledger", "a device knows nothing of what it signs"},
+	{"rngcert", "games", "chance knows neither stake nor game (law 6)"},
+	{"api", "hardware", "only cmd names a device"},
+	{"api", "ledger/store", "only cmd names a store"},
+	{"games/house", "ledger/store", "only cmd names a store"},
+	{"games/house", "hardware", "only cmd names a device"},
+	{"regulator/verify", "api", "a verifier shares formats and rules, never servers (law 10)"},
+	{"regulator/verify", "hardware", "a verifier shares formats and rules, never servers (law 10)"},
+	{"regulator/verify", "ledger/store", "a verifier shares formats and rules, never servers (law 10)"},
+	{"regulator/verify", "ledger/trillian", "a verifier shares formats and rules, never servers (law 10)"},
+	{"regulator/verify", "games/house", "a verifier shares formats and rules, never servers (law 10)"},
+	{"ledger/store", "ledger/trillian", "the store keeps bytes"},
+}
+
+// neverExactly are forbidden imports of one package, not of those below it.
+var neverExactly = []struct{ from, to, why string }{
+	{"regulator/verify", "ledger", "a verifier shares formats and rules, never the writer (law 10)"},
+}
+
+// pureNever are the packages that floors 0 and 1 may not import: time and
+// random words are arguments there.
+var pureNever = map[string]string{
+	"os": "opens files", "net": "opens sockets", "net/http": "opens sockets", "math/rand": "is a random source", "math/rand/v2": "is a random source",
+	"crypto/rand": "is a random source", "syscall": "reaches the system", "golang.org/x/sys/unix": "reaches the system", "os/exec": "starts processes",
+}
+
+// clocks are calls of package time that read a clock or wait.
+var clocks = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTicker", "NewTimer"}
+
+func floorOf(pkg string) (floor int, ok bool) {
+	best := -1
+	for prefix, f := range floors {
+		if (pkg == prefix || strings.HasPrefix(pkg, prefix+"/")) && len(prefix) > best {
+			best, floor, ok = len(prefix), f, true
+		}
+	}
+	return floor, ok
+}
+
+func under(pkg, prefix string) bool { return pkg == prefix || strings.HasPrefix(pkg, prefix+"/") }
+
+func family(pkg string) string {
+	f, _, _ := strings.Cut(pkg, "/")
+	return f
+}
+
+type imported struct {
+	file, pkg string
+	imports   []string
+	source    string
+}
+
+// sources parses every Go file that is not a test.
+func sources(t *testing.T) (files []imported) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") && path != "." || d.Name() == "testdata") {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, src, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		one := imported{file: path, pkg: filepath.ToSlash(filepath.Dir(path)), source: string(src)}
+		for _, i := range f.Imports {
+			p, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				return err
+			}
+			one.imports = append(one.imports, p)
+		}
+		files = append(files, one)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func TestArrowsPointDown(t *testing.T) {
+	files := sources(t)
+	if len(files) < 50 {
+		t.Fatalf("only %d files were found", len(files))
+	}
+	for _, f := range files {
+		if f.pkg == "." {
+			continue
+		}
+		floor, ok := floorOf(f.pkg)
+		if !ok {
+			t.Errorf("%s: package %s has no floor", f.file, f.pkg)
+			continue
+		}
+		for _, imp := range f.imports {
+			if floor <= 1 {
+				if why, bad := pureNever[imp]; bad {
+					t.Errorf("%s imports %s, which %s; floor %d is pure", f.file, imp, why, floor)
+				}
+			}
+			to, ours := strings.CutPrefix(imp, "countroom/")
+			if !ours {
+				continue
+			}
+			for _, n := range never {
+				if under(f.pkg, n.from) && under(to, n.to) && floor < 4 {
+					t.Errorf("%s imports %s: %s", f.file, to, n.why)
+				}
+			}
+			for _, n := range neverExactly {
+				if under(f.pkg, n.from) && to == n.to {
+					t.Errorf("%s imports %s: %s", f.file, to, n.why)
+				}
+			}
+			below, ok := floorOf(to)
+			switch {
+			case !ok:
+				t.Errorf("%s imports %s, which has no floor", f.file, to)
+			case below > floor:
+				t.Errorf("%s (floor %d) imports %s (floor %d): arrows point down", f.file, floor, to, below)
+			case below == floor && family(to) != family(f.pkg) && !slices.ContainsFunc(sideways, func(s [2]string) bool { return under(f.pkg, s[0]) && under(to, s[1]) }):
+				t.Errorf("%s imports %s: sideways out of its family", f.file, to)
+			}
+		}
+	}
+}
+
+func TestPureFloorsReadNoClock(t *testing.T) {
+	for _, f := range sources(t) {
+		if floor, ok := floorOf(f.pkg); !ok || floor > 1 || !slices.Contains(f.imports, "time") {
+			continue
+		}
+		for _, call := range clocks {
+			if strings.Contains(f.source, "time."+call+"(") {
+				t.Errorf("%s calls time.%s: time is an argument on floors 0 and 1", f.file, call)
+			}
+		}
+	}
+}
+
+// verifierNever are modules that must not be linked into the verifier, however
+// deep.
+var verifierNever = []string{
+	"github.com/labstack/echo", "github.com/cockroachdb/pebble", "github.com/google/trillian", "github.com/jackc/pgx",
+	"github.com/sigstore/sigstore", "github.com/prometheus/client_golang", "google.golang.org/grpc", "k8s.io/klog",
+}
+
+// Law 10: what countroom-verify is made of, all the way down through our own
+// packages.
+func TestTheVerifierLinksNoServer(t *testing.T) {
+	byPkg := map[string][]imported{}
+	for _, f := range sources(t) {
+		byPkg[f.pkg] = append(byPkg[f.pkg], f)
+	}
+	if len(byPkg["cmd/countroom-verify"]) == 0 {
+		t.Fatal("cmd/countroom-verify is gone")
+	}
+	seen := map[string]bool{}
+	var visit func(pkg, path string)
+	visit = func(pkg, path string) {
+		if seen[pkg] {
+			return
+		}
+		seen[pkg] = true
+		for _, f := range byPkg[pkg] {
+			for _, imp := range f.imports {
+				for _, bad := range verifierNever {
+					if under(imp, bad) {
+						t.Errorf("%s: %s imports %s", path, f.file, imp)
+					}
+				}
+				if strings.Contains(f.source, "net.Listen(") || strings.Contains(f.source, "http.ListenAndServe") || strings.Contains(f.source, "http.Server{") {
+					t.Errorf("%s: %s opens a listener", path, f.file)
+				}
+				to, ours := strings.CutPrefix(imp, "countroom/")
+				if !ours {
+					continue
+				}
+				for _, server := range []string{"api", "hardware", "ledger/store", "ledger/trillian", "ledger/replica", "games/house", "cmd/appliance"} {
+					if under(to, server) {
+						t.Errorf("%s: %s imports %s", path, f.file, to)
+					}
+				}
+				if to == "ledger" {
+					t.Errorf("%s: %s imports the writer", path, f.file)
+				}
+				visit(to, path+" → "+to)
+			}
+		}
+	}
+	visit("cmd/countroom-verify", "cmd/countroom-verify")
+	if len(seen) < 8 {
+		t.Fatalf("only %d packages were followed", len(seen))
+	}
+}
+
+// Every package says what it is for.
+func TestEveryPackageHasAComment(t *testing.T) {
+	commented := map[string]bool{}
+	for _, f := range sources(t) {
+		file, err := parser.ParseFile(token.NewFileSet(), f.file, f.source, parser.PackageClauseOnly|parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		commented[f.pkg] = commented[f.pkg] || file.Doc != nil
+	}
+	for pkg, ok := range commented {
+		if !ok {
+			t.Errorf("package %s has no package comment", pkg)
+		}
+	}
+}
