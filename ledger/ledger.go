@@ -92,22 +92,24 @@ const (
 
 // Ledger is an open log. Its methods may be called by any goroutine.
 type Ledger struct {
-	cfg    Config
-	store  store.Store
-	books  Books
-	tree   *tlog.Tree
-	driver *trillian.Log
-	signer note.Signer
-	vkey   string
-	term   uint64
-	index  *indexer
-	m      *Metrics
+	cfg     Config
+	store   store.Store
+	books   Books
+	applier *Applier
+	tree    *tlog.Tree
+	driver  *trillian.Log
+	signer  note.Signer
+	vkey    string
+	term    uint64
+	index   *indexer
+	m       *Metrics
 
 	// The queue.
 	mu      sync.Mutex
 	queue   []*request
 	waiting int // requests that were let in and have no answer yet
 	stopped error
+	gone    bool // the writer has ended
 	wake    chan struct{}
 	idle    chan struct{} // closed when stopped and nothing waits
 
@@ -198,7 +200,6 @@ type batch struct {
 	waiters []*request
 	bytes   int
 	head    store.Head // after the commit
-	started time.Time
 }
 
 type dirty struct {
@@ -249,7 +250,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err := l.openSigner(); err != nil {
 		return nil, err
 	}
-	if err := l.openTree(head); err != nil {
+	if err := l.openTree(); err != nil {
 		return nil, err
 	}
 	if cfg.ReadOnly {
@@ -298,31 +299,11 @@ func (l *Ledger) openSigner() error {
 	return err
 }
 
-func (l *Ledger) openTree(head store.Head) error {
-	r, err := l.store.Snapshot()
-	if err != nil {
+func (l *Ledger) openTree() (err error) {
+	if l.applier, err = NewApplier(l.store, l.books); err != nil {
 		return err
 	}
-	defer r.Close()
-	var tail []tlog.Hash
-	err = r.Leaves(head.Size-head.Size%tlog.TileWidth, head.Size, func(_ uint64, leaf []byte) error {
-		tail = append(tail, tlog.LeafHash(leaf))
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if l.tree, err = tlog.NewTree(head.Size, l.store.Tile, tail); err != nil {
-		return err
-	}
-	root, err := l.tree.Root(head.Size)
-	if err != nil {
-		return err
-	}
-	if head.Size > 0 && root != head.Root {
-		return fmt.Errorf("%w: the leaves of size %d have the root %x, the head says %x", store.ErrCorrupt, head.Size, root, head.Root)
-	}
-	l.driver = trillian.New(l.store, l.tree)
+	l.tree, l.driver = l.applier.tree, l.applier.driver
 	l.driver.ByHash = func(h []byte) (uint64, bool, error) {
 		if len(h) != 32 {
 			return 0, false, nil
@@ -342,9 +323,7 @@ func (l *Ledger) openTree(head store.Head) error {
 
 // openReadOnly serves what was signed last.
 func (l *Ledger) openReadOnly() error {
-	l.index = &indexer{store: l.store, filter: newFilter()}
-	var err error
-	if l.index.written, err = l.store.IndexCursor(); err != nil {
+	if err := l.openIndex(l.store.Head()); err != nil {
 		return err
 	}
 	l.stopped = ErrStopped
@@ -401,10 +380,10 @@ func (l *Ledger) openIndex(head store.Head) error {
 		if h := record.Head(); !h.Request.IsZero() {
 			l.keys.young[[16]byte(h.Request.Key[:16])] = i
 		}
-		if err := l.index.flush(indexRun); err != nil {
-			return err
+		if l.cfg.ReadOnly {
+			return nil
 		}
-		return nil
+		return l.index.flush(indexRun)
 	})
 	if last != nil {
 		l.clock.last = last.Head().At
@@ -540,8 +519,15 @@ func (l *Ledger) enqueue(r *request) error {
 // requeue puts a parked command back; it has its place already.
 func (l *Ledger) requeue(r *request) {
 	l.mu.Lock()
-	l.queue = append(l.queue, r)
+	gone := l.gone
+	if !gone {
+		l.queue = append(l.queue, r)
+	}
 	l.mu.Unlock()
+	if gone {
+		l.giveUp([]*request{r})
+		return
+	}
 	l.rouse()
 }
 

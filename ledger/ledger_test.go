@@ -17,7 +17,9 @@ import (
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
 	"countroom/ledger/store"
+	"countroom/ledger/store/pebble"
 	"countroom/ledger/tlog"
+	"countroom/ledger/trillian"
 
 	"github.com/sigstore/sigstore/pkg/signature"
 )
@@ -110,12 +112,12 @@ func TestAKeyRunsOnce(t *testing.T) {
 	r.open()
 	check("after a restart")
 	// Enough entries that the index is written and memory forgets the key.
-	many(t, r, 3*indexRun/3, 64)
+	many(t, r, indexRun/3+2000, 64)
 	if r.index.cursor() == 0 {
 		t.Fatal("the index was never written")
 	}
 	check("from the store's index")
-	many(t, r, 2*indexRun/3, 64)
+	many(t, r, 2*indexRun/3+2000, 64)
 	check("when the writer has forgotten it")
 	if r.keys.from == 0 {
 		t.Fatal("the writer never forgot a key")
@@ -221,7 +223,7 @@ func TestFindTrailsTheLog(t *testing.T) {
 		if found, err = r.Find(ByID, a.ID, 1<<62, 2); err != nil || len(found) != 1 || found[0] != mine[round] {
 			t.Fatalf("by id: %d, %v", found, err)
 		}
-		many(t, r, indexRun/2, 64)
+		many(t, r, indexRun/5, 64)
 	}
 }
 
@@ -659,5 +661,78 @@ func TestGuard(t *testing.T) {
 	os.WriteFile(path, raw, 0o600)
 	if _, err := OpenGuard(path, "o"); err == nil && raw[slotStride] != 0 {
 		t.Fatal("a guard with both records damaged was taken")
+	}
+}
+
+// Whoever applies the batches of a log, however they were cut, gets the same
+// rows, tiles and root; a batch that leads elsewhere changes nothing.
+func TestApplyIsDeterministic(t *testing.T) {
+	r := newRig(t).open()
+	defer r.close()
+	many(t, r, 3000, 16)
+	snap, err := r.store.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer snap.Close()
+	head := snap.Head()
+	var leaves [][]byte
+	if err := snap.Leaves(0, head.Size, func(_ uint64, leaf []byte) error {
+		leaves = append(leaves, bytes.Clone(leaf))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+
+	copied, err := pebble.Open(t.TempDir(), pebble.Options{Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer copied.Close()
+	a, err := NewApplier(copied, toyBooks())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	ctx := context.Background()
+	for at := 0; at < len(leaves); {
+		n := min(1+rnd.IntN(300), len(leaves)-at)
+		b := Batch{Term: 1, Base: uint64(at), At: int64(at) + 1, Leaves: leaves[at : at+n]}
+		root, err := r.tree.Root(uint64(at + n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrong := root
+		wrong[0] ^= 1
+		b.Root = &wrong
+		if err := a.Apply(ctx, b); !errors.Is(err, trillian.ErrRoot) || copied.Head().Size != uint64(at) {
+			t.Fatalf("a batch to another root: %v, size %d", err, copied.Head().Size)
+		}
+		b.Root = &root
+		if err := a.Apply(ctx, b); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Apply(ctx, b); !errors.Is(err, store.ErrConflict) {
+			t.Fatalf("a batch twice: %v", err)
+		}
+		at += n
+	}
+	if got := copied.Head(); got.Root != head.Root || got.Size != head.Size {
+		t.Fatalf("head %+v, want %+v", got, head)
+	}
+	if dump(t, copied) != dump(t, r.store) {
+		t.Fatal("the rows differ")
+	}
+	for i := range head.Size / tlog.TileWidth {
+		one, err1 := copied.Tile(0, i)
+		two, err2 := r.store.Tile(0, i)
+		if err1 != nil || err2 != nil || one == nil || !bytes.Equal(one, two) {
+			t.Fatalf("tile %d: %v, %v", i, err1, err2)
+		}
+	}
+	// A batch that breaks a rule of the books is refused.
+	bad, _ := entry.Append(nil, &added{Header: entry.Header{Actor: "toy", ID: entry.NewUUID([16]byte{})}, Amount: 1, After: 77, Name: "x"})
+	if err := a.Apply(ctx, Batch{Term: 1, Base: head.Size, At: 1 << 60, Leaves: [][]byte{bad}}); !errors.Is(err, book.ErrBroken) {
+		t.Fatal(err)
 	}
 }

@@ -13,8 +13,6 @@ import (
 	"github.com/transparency-dev/merkle/compact"
 )
 
-var noCancel = context.Background()
-
 func (l *Ledger) leafHash(index uint64) (tlog.Hash, error) {
 	return l.tree.Node(compact.NewNodeID(0, index))
 }

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -44,7 +45,11 @@ func (l *Ledger) write() {
 			l.rows.age(l.durable.Load())
 			l.keys.age(l.index.cursor(), l.size)
 		case <-l.quit:
-			l.giveUp(append(todo, l.open.waiters...))
+			l.mu.Lock()
+			rest := l.queue
+			l.queue, l.gone = nil, true
+			l.mu.Unlock()
+			l.giveUp(append(append(rest, todo...), l.open.waiters...))
 			return
 		}
 	}
@@ -182,7 +187,7 @@ func (l *Ledger) commitAll() {
 	failed := false
 	for b := range l.toCommit {
 		if !failed && len(b.leaves) > 0 {
-			if err := l.commit(b); err != nil {
+			if err := l.commitBatch(b); err != nil {
 				failed = true
 				l.fail(fmt.Errorf("committing entries %d to %d: %w", b.base, b.base+uint64(len(b.leaves))-1, err))
 			} else {
@@ -197,47 +202,24 @@ func (l *Ledger) commitAll() {
 	}
 }
 
-func (l *Ledger) commit(b *batch) error {
+func (l *Ledger) commitBatch(b *batch) error {
 	start := time.Now()
-	prev := l.store.Head()
-	if prev.Size != b.base {
-		return fmt.Errorf("%w: the store is at size %d, the batch at %d", store.ErrConflict, prev.Size, b.base)
-	}
-	sb := &store.Batch{Prev: prev, Leaves: b.leaves}
-	at := int64(b.records[len(b.records)-1].Head().At) * 1000
-	sb.Next = store.Head{Term: l.term, At: max(at, prev.At+1), Folds: l.books.Version}
+	var checkpoint []byte
 	if s := l.signed.Load(); s != nil {
-		sb.Checkpoint = s.Checkpoint
+		checkpoint = s.Checkpoint
 	}
-	if err := encodeRows(sb, b.rows); err != nil {
+	// The context is not a caller's: a commit that has begun is not given up.
+	head, err := l.applier.commit(context.Background(), Batch{
+		Term: l.term, Base: b.base, At: int64(b.records[len(b.records)-1].Head().At) * 1000, Leaves: b.leaves,
+	}, b.rows, checkpoint)
+	if err != nil {
 		return err
 	}
-	if err := l.driver.Integrate(noCancel, sb, nil); err != nil {
-		return err
-	}
-	b.head = sb.Next
-	l.durable.Store(sb.Next.Size)
+	b.head = head
+	l.durable.Store(head.Size)
 	l.m.commitSeconds.Observe(time.Since(start).Seconds())
 	l.m.batchEntries.Observe(float64(len(b.leaves)))
 	l.m.entries.Add(float64(len(b.leaves)))
-	return nil
-}
-
-func encodeRows(sb *store.Batch, rows []dirty) error {
-	var arena []byte
-	for i := range rows {
-		key := []byte(rows[i].key)
-		if v, ok := rows[i].row.(*VaultRow); ok {
-			sb.Vault = append(sb.Vault, store.Row{Key: key, Value: v.Value})
-			continue
-		}
-		n := len(arena)
-		var err error
-		if arena, err = entry.AppendObject(arena, rows[i].row); err != nil {
-			return fmt.Errorf("row %s: %w", key, err)
-		}
-		sb.Rows = append(sb.Rows, store.Row{Key: key, Value: arena[n:len(arena):len(arena)]})
-	}
 	return nil
 }
 

@@ -70,6 +70,9 @@ func (l *Log) Integrate(ctx context.Context, b *store.Batch, want *tlog.Hash) er
 	}
 	tx := &writeTx{readTx: readTx{l: l, head: b.Prev}, batch: b, want: want}
 	n, err := log.IntegrateBatch(ctx, logTree, len(b.Leaves), 0, 0, stopped(b.Next.At), transaction{l, tx}, quota.Noop())
+	if tx.err != nil {
+		return tx.err // the sequencer's error has only its text
+	}
 	if err != nil {
 		return err
 	}
@@ -261,6 +264,7 @@ type writeTx struct {
 	readTx
 	batch *store.Batch
 	want  *tlog.Hash
+	err   error
 }
 
 // GetMerkleNodes also sees nodes that the batch has set.
@@ -309,7 +313,8 @@ func (tx *writeTx) StoreSignedLogRoot(_ context.Context, root *trillian.SignedLo
 	}
 	b.Next.Size, b.Next.Root = r.TreeSize, tlog.Hash(r.RootHash)
 	if tx.want != nil && *tx.want != b.Next.Root {
-		return fmt.Errorf("%w: %x at size %d, expected %x", ErrRoot, b.Next.Root, r.TreeSize, *tx.want)
+		tx.err = fmt.Errorf("%w: %x at size %d, expected %x", ErrRoot, b.Next.Root, r.TreeSize, *tx.want)
+		return tx.err
 	}
 	return nil
 }
