@@ -96,17 +96,20 @@ func (a *Applier) commit(ctx context.Context, b Batch, rows []dirty, checkpoint 
 		Prev: prev, Next: store.Head{Term: b.Term, At: max(b.At, prev.At+1), Folds: a.books.Version},
 		Leaves: b.Leaves, Vault: b.Vault, Checkpoint: checkpoint,
 	}
-	var arena []byte
+	arena := make([]byte, 0, 160*len(rows))
+	sb.Rows = make([]store.Row, 0, len(rows))
 	for i := range rows {
-		key := []byte(rows[i].key)
+		k := len(arena)
+		arena = append(arena, rows[i].key...)
+		n := len(arena)
+		key := arena[k:n:n]
 		if v, ok := rows[i].row.(*VaultRow); ok {
 			sb.Vault = append(sb.Vault, store.Row{Key: key, Value: v.Value})
 			continue
 		}
-		n := len(arena)
 		var err error
 		if arena, err = entry.AppendObject(arena, rows[i].row); err != nil {
-			return prev, fmt.Errorf("row %s: %w", key, err)
+			return prev, fmt.Errorf("row %s: %w", rows[i].key, err)
 		}
 		sb.Rows = append(sb.Rows, store.Row{Key: key, Value: arena[n:len(arena):len(arena)]})
 	}

@@ -53,7 +53,14 @@ type indexer struct {
 	flying  []IndexRow // the part of them that is being written now
 	next    uint64     // entries below it are in tail, flying or the store
 	written uint64     // entries below it are in the store
+
+	// Used again from run to run.
+	sorted []IndexRow
+	arena  []byte
+	rows   []store.Row
 }
+
+var empty = []byte{}
 
 // indexRun is how many rows make a run.
 const indexRun = 32768
@@ -77,7 +84,8 @@ func (x *indexer) flush(least int) error {
 	x.flying, x.tail = run, make([]IndexRow, 0, indexRun+indexRun/4)
 	x.mu.Unlock()
 
-	sorted := slices.Clone(run)
+	x.sorted = append(x.sorted[:0], run...)
+	sorted := x.sorted
 	slices.SortFunc(sorted, func(a, b IndexRow) int {
 		if a.Group != b.Group {
 			return cmp.Compare(a.Group, b.Group)
@@ -90,8 +98,9 @@ func (x *indexer) flush(least int) error {
 		}
 		return cmp.Compare(a.Index, b.Index)
 	})
-	arena := make([]byte, 0, len(sorted)*rowLen)
-	rows := make([]store.Row, len(sorted))
+	arena := slices.Grow(x.arena[:0], len(sorted)*rowLen)
+	rows := slices.Grow(x.rows[:0], len(sorted))[:len(sorted)]
+	x.arena, x.rows = arena, rows
 	for i := range sorted {
 		n := len(arena)
 		arena = sorted[i].appendKey(arena)
@@ -99,7 +108,7 @@ func (x *indexer) flush(least int) error {
 			x.filter.add(sorted[i].Name)
 			rows[i] = store.Row{Key: arena[n : n+17 : n+17], Value: arena[n+17:]}
 		} else {
-			rows[i] = store.Row{Key: arena[n:], Value: []byte{}}
+			rows[i] = store.Row{Key: arena[n:], Value: empty}
 		}
 	}
 	if err := x.store.WriteIndex(next, rows); err != nil {

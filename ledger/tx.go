@@ -66,6 +66,7 @@ func (tx *Tx) Append(r entry.Record) (index uint64, err error) {
 	h.At = tx.at
 	h.ID = tx.l.newID()
 	index = tx.Size()
+	tx.l.room()
 	n := len(tx.l.arena)
 	if tx.l.arena, err = entry.Append(tx.l.arena, r); err != nil {
 		return 0, err

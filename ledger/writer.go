@@ -41,7 +41,6 @@ func (l *Ledger) write() {
 		case hand <- l.open:
 			l.number++
 			l.open = &batch{number: l.number, base: l.size}
-			l.arena = make([]byte, 0, max(4096, cap(l.arena)/2, len(l.arena)))
 			l.rows.age(l.durable.Load())
 			l.keys.age(l.index.cursor(), l.size)
 		case <-l.quit:
@@ -94,15 +93,15 @@ func (l *Ledger) execute(r *request) {
 		l.noteStep(step)
 		tx.begin(r.cmd.Request)
 	}
-	mark := len(l.arena)
+	mark := l.arena
 	err := r.cmd.Run(tx)
 	switch {
 	case len(tx.missing) > 0:
-		l.arena = l.arena[:mark]
+		l.arena = mark
 		l.park(r, tx.missing)
 		return
 	case err != nil:
-		l.arena = l.arena[:mark]
+		l.arena = mark
 		r.err = err
 	default:
 		if tx.answer >= 0 {
@@ -114,6 +113,20 @@ func (l *Ledger) execute(r *request) {
 		l.keep(tx)
 	}
 	l.open.waiters = append(l.open.waiters, r)
+}
+
+// Leaves are written into chunks, which their batches and answers keep alive.
+// A chunk is left when an ordinary leaf might not fit, so that hardly any leaf
+// is ever copied.
+const (
+	chunkBytes = 256 << 10
+	leafRoom   = 4 << 10
+)
+
+func (l *Ledger) room() {
+	if cap(l.arena)-len(l.arena) < leafRoom {
+		l.arena = make([]byte, 0, chunkBytes)
+	}
 }
 
 // keep makes a transaction's changes part of the open batch.
@@ -143,10 +156,10 @@ func (l *Ledger) keep(tx *Tx) {
 // noteStep records that the clock jumped.
 func (l *Ledger) noteStep(step time.Duration) {
 	tx := &l.tx
-	mark := len(l.arena)
+	mark := l.arena
 	_, err := tx.Append(&system.ClockStepped{Header: entry.Header{Actor: "house"}, StepMicroseconds: step.Microseconds()})
 	if err != nil {
-		l.arena = l.arena[:mark]
+		l.arena = mark
 		l.cfg.Log.Error("a step of the clock was not recorded", "step", step, "error", err)
 		return
 	}

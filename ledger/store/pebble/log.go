@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"golang.org/x/time/rate"
 )
 
 // fatal is what Pebble's Fatalf panics with. Pebble wants its Fatalf not to return: after a failed commit it would report
@@ -19,15 +21,23 @@ type fatal struct {
 func (f *fatal) Error() string   { return f.message }
 func (f *fatal) Unwrap() []error { return f.causes }
 
-type logger struct{ *slog.Logger }
+type logger struct {
+	*slog.Logger
+	failed, full rate.Sometimes // what goes wrong in the background does so many times a second
+}
 
-func (l logger) Infof(string, ...any) {} // flushes and compactions, by the thousand
+func newLogger(l *slog.Logger) *logger {
+	seldom := rate.Sometimes{First: 1, Interval: 10 * time.Second}
+	return &logger{Logger: l, failed: seldom, full: seldom}
+}
 
-func (l logger) Errorf(format string, args ...any) {
+func (l *logger) Infof(string, ...any) {} // flushes and compactions, by the thousand
+
+func (l *logger) Errorf(format string, args ...any) {
 	l.Error("pebble", "error", fmt.Sprintf(format, args...))
 }
 
-func (l logger) Fatalf(format string, args ...any) {
+func (l *logger) Fatalf(format string, args ...any) {
 	f := &fatal{message: fmt.Sprintf(format, args...)}
 	for _, arg := range args {
 		if err, ok := arg.(error); ok {
@@ -38,10 +48,16 @@ func (l logger) Fatalf(format string, args ...any) {
 	panic(f)
 }
 
+func (l *logger) diskFull() {
+	l.full.Do(func() { l.Error("the disk is full") })
+}
+
 // events logs what an operator has to know.
-func (l logger) events() *pebble.EventListener {
+func (l *logger) events() *pebble.EventListener {
 	return &pebble.EventListener{
-		BackgroundError: func(err error) { l.Error("flush or compaction failed and is tried again", "error", err) },
+		BackgroundError: func(err error) {
+			l.failed.Do(func() { l.Error("flush or compaction failed and is tried again", "error", err) })
+		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			l.Error("stored data is damaged", "file", info.Path, "error", info.Details)
 		},

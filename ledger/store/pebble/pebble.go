@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"countroom/ledger/store"
 
@@ -28,6 +29,8 @@ import (
 // formatVersion counts changes of what is stored under which key. A program opens its own version only.
 const formatVersion = 1
 
+const fullDiskPause = 100 * time.Millisecond
+
 const (
 	memTableBytes = 64 << 20
 	// cacheBytes is for blocks and for up to four memtables, which Pebble takes out of it: one that is written, two that
@@ -35,6 +38,8 @@ const (
 	cacheBytes = 320 << 20
 	// retainedBytes is how large a batch's buffer may be to be used again.
 	retainedBytes = 16 << 20
+	// openBytes is what Pebble writes to open a store, next to a copy of its write-ahead logs.
+	openBytes = 2 * memTableBytes
 	// defaultReserve has room for the memtables, their write-ahead logs and the compactions that follow them.
 	defaultReserve = 1 << 30
 )
@@ -83,7 +88,8 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// Open opens the store in directory dir and locks the directory.
+// Open opens the store in directory dir and locks the directory. With too little space to open it for writing the error is
+// syscall.ENOSPC; with Options.ReadOnly it can be opened all the same.
 func Open(dir string, opts Options) (*Store, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -120,6 +126,9 @@ func Open(dir string, opts Options) (*Store, error) {
 	case err != nil:
 		return nil, fmt.Errorf("pebble: lock data directory %s: %w", dir, err)
 	}
+	if err := s.roomToOpen(); err != nil {
+		return nil, errors.Join(err, s.lock.Close())
+	}
 	if s.db, err = open(dir, pebbleOptions(opts, s.lock)); err != nil {
 		return nil, errors.Join(fmt.Errorf("pebble: open %s: %w", dir, err), s.lock.Close())
 	}
@@ -129,6 +138,40 @@ func Open(dir string, opts Options) (*Store, error) {
 	return s, nil
 }
 
+// roomToOpen keeps Pebble from opening for writing on a full disk, where it would try for ever to flush its logs.
+func (s *Store) roomToOpen() error {
+	if s.readOnly {
+		return nil
+	}
+	usage, err := s.fs.GetDiskUsage(s.dir)
+	if errors.Is(err, vfs.ErrUnsupported) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("pebble: free space of %s: %w", s.dir, err)
+	}
+	names, err := s.fs.List(s.dir)
+	if err != nil {
+		return fmt.Errorf("pebble: list %s: %w", s.dir, err)
+	}
+	need := uint64(openBytes)
+	for _, name := range names {
+		if filepath.Ext(name) != ".log" {
+			continue
+		}
+		info, err := s.fs.Stat(s.fs.PathJoin(s.dir, name))
+		if err != nil {
+			return fmt.Errorf("pebble: %w", err)
+		}
+		need += uint64(info.Size())
+	}
+	if usage.AvailBytes < need {
+		return fmt.Errorf("pebble: %s has %d MiB left and needs %d to be opened for writing: make room, or open it read-only: %w",
+			s.dir, usage.AvailBytes>>20, need>>20, syscall.ENOSPC)
+	}
+	return nil
+}
+
 // open is pebble.Open with the panic of logger.Fatalf made an error again.
 func open(dir string, opts *pebble.Options) (db *pebble.DB, err error) {
 	defer recoverFatal(&err)
@@ -136,9 +179,9 @@ func open(dir string, opts *pebble.Options) (db *pebble.DB, err error) {
 }
 
 func pebbleOptions(opts Options, lock *pebble.Lock) *pebble.Options {
-	log := logger{opts.Logger}
+	log := newLogger(opts.Logger)
 	o := &pebble.Options{
-		FS:                 opts.FS, // nil is the operating system's, watched for slow writes
+		FS:                 opts.FS,
 		Lock:               lock,
 		ReadOnly:           opts.ReadOnly,
 		ErrorIfNotExists:   !opts.Create,
@@ -155,6 +198,14 @@ func pebbleOptions(opts Options, lock *pebble.Lock) *pebble.Options {
 		// Compactions leave a core to the writer.
 		CompactionConcurrencyRange: func() (int, int) { return 1, max(1, runtime.GOMAXPROCS(0)-1) },
 	}
+	if o.FS == nil {
+		o.WithFSDefaults() // watched for slow writes
+	}
+	// A flush that fails is tried again at once; on a full disk the wait keeps it from using up a core.
+	o.FS = vfs.OnDiskFull(o.FS, func() {
+		log.diskFull()
+		time.Sleep(fullDiskPause)
+	})
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	for i := range o.Levels {
 		// A Get asks no filter of the last level, whose filter blocks would not fit the cache: a key that is nowhere costs

@@ -83,7 +83,7 @@ func newDisk() *disk {
 
 func (d *disk) use(mem *vfs.MemFS) {
 	d.mem = mem
-	d.fs = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	d.fs = sizedFS{d, errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		switch op.Kind {
 		case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
 			if hold := d.hold.Load(); hold != nil {
@@ -98,7 +98,20 @@ func (d *disk) use(mem *vfs.MemFS) {
 			}
 		}
 		return nil
-	}))
+	}))}
+}
+
+// sizedFS tells how much room a disk has left, which vfs.MemFS does not.
+type sizedFS struct {
+	*disk
+	vfs.FS
+}
+
+func (f sizedFS) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	if f.refuse.Load() == int32(syscall.ENOSPC) {
+		return vfs.DiskUsage{}, nil
+	}
+	return vfs.DiskUsage{AvailBytes: 1 << 40}, nil
 }
 
 // commit commits n leaves "leaf <index>" and a row "size".
@@ -178,6 +191,9 @@ func TestFullDisk(t *testing.T) {
 		t.Fatalf("commit on a full disk: %v, want %v", err, syscall.ENOSPC)
 	}
 	wantSize(t, s, 4)
+	if free, err := s.Free(); err != nil || free.Available != 0 {
+		t.Fatalf("free space is %+v, %v, want none", free, err)
+	}
 	_ = s.Close() // fails, too
 
 	// The disk as a restart finds it: the last batch never reached it.
@@ -316,7 +332,7 @@ func TestDataDirectoryIsLocked(t *testing.T) {
 func TestFormatVersion(t *testing.T) {
 	fs := vfs.NewMem()
 	raw := func(change func(*pebble.DB) error) {
-		db, err := pebble.Open("data", &pebble.Options{FS: fs, Logger: logger{slog.New(slog.DiscardHandler)}, FormatMajorVersion: pebble.FormatNewest})
+		db, err := pebble.Open("data", &pebble.Options{FS: fs, Logger: newLogger(slog.New(slog.DiscardHandler)), FormatMajorVersion: pebble.FormatNewest})
 		check(t, err)
 		check(t, change(db))
 		check(t, db.Close())
