@@ -1,0 +1,276 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"countroom/rngcert/epoch"
+
+	"github.com/spf13/cobra"
+	"gopkg.in/yaml.v3"
+)
+
+// config is how a house is run. A file sets it, COUNTROOM_… variables go over
+// the file, and flags over both.
+type config struct {
+	Data   string `yaml:"data"`
+	Listen string `yaml:"listen"`
+	Origin string `yaml:"origin"`
+	Node   string `yaml:"node"`
+
+	TLS struct {
+		Certificate string `yaml:"certificate"`
+		Key         string `yaml:"key"`
+	} `yaml:"tls"`
+	AllowPlaintext bool `yaml:"allow_plaintext"`
+
+	SessionAge time.Duration `yaml:"session_age"`
+	Epoch      struct {
+		Age         time.Duration `yaml:"age"`
+		Draws       uint64        `yaml:"draws"`
+		RevealDelay time.Duration `yaml:"reveal_delay"`
+	} `yaml:"epoch"`
+
+	ReserveMiB uint64        `yaml:"reserve_mib"`
+	QueueMost  int           `yaml:"queue_most"`
+	DrainDelay time.Duration `yaml:"drain_delay"`
+	LogFormat  string        `yaml:"log_format"`
+	LogLevel   string        `yaml:"log_level"`
+	Quiet      bool          `yaml:"quiet"`
+}
+
+func defaults() *config {
+	c := &config{Data: "countroom-data", Listen: "127.0.0.1:8080", SessionAge: 12 * time.Hour, ReserveMiB: 1024, QueueMost: 16384, DrainDelay: time.Second, LogFormat: "text", LogLevel: "info"}
+	c.Epoch.Age, c.Epoch.Draws, c.Epoch.RevealDelay = epoch.Default.Age(), epoch.Default.Draws, epoch.Default.RevealDelay()
+	return c
+}
+
+// option is one setting as the environment and the flags know it: the flag's
+// name, and COUNTROOM_ and the same in capitals.
+type option struct {
+	name, help string
+	value      any // pointer into config
+}
+
+func (c *config) options() []option {
+	return []option{
+		{"data", "directory of the house: log, keys, credentials", &c.Data},
+		{"listen", "address to serve on", &c.Listen},
+		{"origin", "name of a new log, such as casino.example/main; it is never changed or used again", &c.Origin},
+		{"node", "name of this machine in the log (default the host's name)", &c.Node},
+		{"tls-certificate", "PEM file with the certificate chain", &c.TLS.Certificate},
+		{"tls-key", "PEM file with the certificate's key", &c.TLS.Key},
+		{"allow-plaintext", "serve beyond this machine without TLS, behind something that adds it", &c.AllowPlaintext},
+		{"session-age", "how long a player session lives", &c.SessionAge},
+		{"epoch-age", "longest life of a seed epoch, at most 10m", &c.Epoch.Age},
+		{"epoch-draws", "most draws of a seed epoch, at most 1048576", &c.Epoch.Draws},
+		{"epoch-reveal-delay", "time from the end of an epoch to the reveal of its seed", &c.Epoch.RevealDelay},
+		{"reserve-mib", "free disk below which commands are refused", &c.ReserveMiB},
+		{"queue-most", "commands that may wait before others are refused", &c.QueueMost},
+		{"drain-delay", "time between saying not ready and closing the door", &c.DrainDelay},
+		{"log-format", "text or json", &c.LogFormat},
+		{"log-level", "debug, info, warn or error", &c.LogLevel},
+		{"quiet", "do not print the welcome", &c.Quiet},
+	}
+}
+
+// flags declares the options on a command.
+func (c *config) flags(cmd *cobra.Command) (file *string) {
+	f := cmd.Flags()
+	for _, o := range c.options() {
+		switch v := o.value.(type) {
+		case *string:
+			f.StringVar(v, o.name, *v, o.help)
+		case *bool:
+			f.BoolVar(v, o.name, *v, o.help)
+		case *int:
+			f.IntVar(v, o.name, *v, o.help)
+		case *uint64:
+			f.Uint64Var(v, o.name, *v, o.help)
+		case *time.Duration:
+			f.DurationVar(v, o.name, *v, o.help)
+		}
+	}
+	return f.String("config", "", "YAML file with any of these settings (docs in deploy/countroom.yaml)")
+}
+
+// load merges file, environment and flags; the flags were parsed into c.
+func (c *config) load(cmd *cobra.Command, file string, environ []string) (*config, error) {
+	merged := defaults()
+	if file != "" {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("configuration: %w", err)
+		}
+		if err := merged.read(b); err != nil {
+			return nil, fmt.Errorf("configuration %s: %w", file, err)
+		}
+	}
+	known := map[string]option{}
+	for _, o := range merged.options() {
+		known["COUNTROOM_"+strings.ToUpper(strings.ReplaceAll(o.name, "-", "_"))] = o
+	}
+	for _, e := range environ {
+		name, value, _ := strings.Cut(e, "=")
+		if !strings.HasPrefix(name, "COUNTROOM_") || name == "COUNTROOM_CONFIG" {
+			continue
+		}
+		o, ok := known[name]
+		if !ok {
+			return nil, fmt.Errorf("environment: %s: no such setting", name)
+		}
+		if err := o.set(value); err != nil {
+			return nil, fmt.Errorf("environment: %s: %w", name, err)
+		}
+	}
+	given := c.options()
+	for i, o := range merged.options() {
+		if cmd.Flags().Changed(o.name) {
+			if err := o.set(fmt.Sprint(deref(given[i].value))); err != nil {
+				return nil, fmt.Errorf("--%s: %w", o.name, err)
+			}
+		}
+	}
+	return merged, merged.check()
+}
+
+// read is strict: an unknown key is an error that names its line.
+func (c *config) read(b []byte) error {
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	if err := d.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+		return errors.New(strings.Replace(strings.TrimPrefix(err.Error(), "yaml: "), " in type main.config", ": no such setting", 1))
+	}
+	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return errors.New("expected one document")
+	}
+	return nil
+}
+
+func deref(v any) any {
+	switch v := v.(type) {
+	case *string:
+		return *v
+	case *bool:
+		return *v
+	case *int:
+		return *v
+	case *uint64:
+		return *v
+	case *time.Duration:
+		return *v
+	}
+	panic(fmt.Sprintf("option of type %T", v))
+}
+
+func (o *option) set(s string) (err error) {
+	switch v := o.value.(type) {
+	case *string:
+		*v = s
+	case *bool:
+		if *v, err = strconv.ParseBool(s); err != nil {
+			return fmt.Errorf("%q: expected true or false", s)
+		}
+	case *int:
+		if *v, err = strconv.Atoi(s); err != nil {
+			return fmt.Errorf("%q: expected an integer", s)
+		}
+	case *uint64:
+		if *v, err = strconv.ParseUint(s, 10, 64); err != nil {
+			return fmt.Errorf("%q: expected an integer from 0", s)
+		}
+	case *time.Duration:
+		if *v, err = time.ParseDuration(s); err != nil {
+			return fmt.Errorf("%q: expected a duration such as 10m", s)
+		}
+	}
+	return nil
+}
+
+func (c *config) limits() epoch.Limits {
+	return epoch.Limits{AgeSeconds: uint64(c.Epoch.Age / time.Second), Draws: c.Epoch.Draws, RevealDelaySeconds: uint64(c.Epoch.RevealDelay / time.Second)}
+}
+
+// check tells what is wrong with a configuration as a whole.
+func (c *config) check() error {
+	if c.Data == "" {
+		return errors.New("data: expected a directory")
+	}
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %q: expected host:port", c.Listen)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("listen: %q: expected a port from 0 to 65535", c.Listen)
+	}
+	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
+		return errors.New("tls: expected both certificate and key, or neither")
+	}
+	if c.TLS.Certificate == "" && !c.AllowPlaintext && !isLoopback(host) {
+		return fmt.Errorf("listen: %s is reachable from other machines: give tls.certificate and tls.key, or set allow_plaintext if something in front adds TLS", c.Listen)
+	}
+	if c.Epoch.Age%time.Second != 0 || c.Epoch.RevealDelay%time.Second != 0 || c.Epoch.Age < 0 || c.Epoch.RevealDelay < 0 {
+		return errors.New("epoch: expected whole seconds")
+	}
+	if err := c.limits().Check(); err != nil {
+		return fmt.Errorf("epoch: %w", err)
+	}
+	if c.SessionAge < time.Second || c.SessionAge > 30*24*time.Hour {
+		return fmt.Errorf("session_age: %v: expected 1s to 720h", c.SessionAge)
+	}
+	if c.QueueMost < 1 || c.QueueMost > 1<<20 {
+		return fmt.Errorf("queue_most: %d: expected 1 to 1048576", c.QueueMost)
+	}
+	if c.ReserveMiB < 64 || c.ReserveMiB > 1<<20 {
+		return fmt.Errorf("reserve_mib: %d: expected 64 to 1048576", c.ReserveMiB)
+	}
+	if c.DrainDelay < 0 || c.DrainDelay > 8*time.Second {
+		return fmt.Errorf("drain_delay: %v: expected 0s to 8s", c.DrainDelay)
+	}
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		return fmt.Errorf("log_format: %q: expected text or json", c.LogFormat)
+	}
+	if _, err := c.level(); err != nil {
+		return err
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+func configCommand() *cobra.Command {
+	c := &cobra.Command{Use: "config", Short: "Work with configuration files", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(&cobra.Command{
+		Use:   "check FILE",
+		Short: "Check a configuration file, with the environment over it, and print what is in force",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			merged, err := defaults().load(c, args[0], os.Environ())
+			if err != nil {
+				return err
+			}
+			if merged.TLS.Certificate != "" {
+				if _, err := merged.certificate(); err != nil {
+					return err
+				}
+			}
+			e := yaml.NewEncoder(c.OutOrStdout())
+			e.SetIndent(2)
+			return e.Encode(merged)
+		},
+	})
+	return c
+}
