@@ -63,7 +63,7 @@ type indexer struct {
 var empty = []byte{}
 
 // indexRun is how many rows make a run.
-const indexRun = 32768
+const indexRun = 12288
 
 // add takes the rows of one more entry.
 func (x *indexer) add(rows []IndexRow, index uint64) {

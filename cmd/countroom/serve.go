@@ -16,6 +16,7 @@ import (
 
 	"countroom/api"
 	"countroom/cmd/appliance"
+	"countroom/games/slots"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -126,7 +127,7 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 	registry := prometheus.NewRegistry()
 	handler := api.New(a.House, api.Options{
 		Tokens: api.Tokens{Operator: a.Tokens.Operator, Regulator: a.Tokens.Regulator, Auditor: a.Tokens.Auditor},
-		Log:    log, Registry: registry,
+		Log:    log, Registry: registry, Returns: returns(),
 	})
 	server := api.HTTPServer(handler)
 	if tlsConfig != nil {
@@ -169,6 +170,17 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// returns are the exact returns of the bundled games, by the hash of their maths.
+func returns() map[[32]byte]string {
+	known := map[[32]byte]string{}
+	for _, d := range bundled() {
+		if r, ok := slots.Return(d.Hash()); ok {
+			known[d.Hash()] = r
+		}
+	}
+	return known
 }
 
 // welcome shows a newcomer the way.

@@ -64,8 +64,7 @@ func (c *Coder) name(name string) bool {
 
 // peek returns the length of `,"name":` if it comes next, or -1.
 func (c *Coder) peek(name string) int {
-	b := c.b[c.i:]
-	n := 0
+	b, n := c.b[c.i:], 0
 	if c.comma {
 		if len(b) == 0 || b[0] != ',' {
 			return -1
@@ -75,8 +74,11 @@ func (c *Coder) peek(name string) int {
 	if name == "" {
 		return n
 	}
-	end := n + 1 + len(name) + 2
-	if len(b) < end || b[n] != '"' || string(b[n+1:n+1+len(name)]) != name || b[end-2] != '"' || b[end-1] != ':' {
+	end := n + len(name) + 3
+	if len(b) < end {
+		return -1
+	}
+	if b = b[n:end]; b[0] != '"' || b[len(b)-2] != '"' || b[len(b)-1] != ':' || string(b[1:len(b)-2]) != name {
 		return -1
 	}
 	return end
@@ -241,10 +243,42 @@ func (c *Coder) digits() (uint64, bool) {
 
 // Pair visits an array of two integers below 2^32.
 func (c *Coder) Pair(name string, a, b *uint32) {
+	if c.reading && c.err == nil && c.readPair(name, a, b) {
+		return
+	}
 	c.open(name, '[')
 	c.Uint32("", a)
 	c.Uint32("", b)
 	c.close(']')
+}
+
+// readPair reads a pair at once, since rounds have many. If there is none it
+// leaves the reading where it was.
+func (c *Coder) readPair(name string, a, b *uint32) bool {
+	start := c.i
+	next := func(want byte) bool {
+		if c.i < len(c.b) && c.b[c.i] == want {
+			c.i++
+			return true
+		}
+		return false
+	}
+	if n := c.peek(name); n >= 0 {
+		c.i += n
+		if next('[') {
+			v, ok := c.digits()
+			if ok && v < 1<<32 && next(',') {
+				w, ok := c.digits()
+				if ok && w < 1<<32 && next(']') {
+					*a, *b = uint32(v), uint32(w)
+					c.comma = true
+					return true
+				}
+			}
+		}
+	}
+	c.i = start
+	return false
 }
 
 // Bool visits true or false.

@@ -27,8 +27,8 @@ type logger struct {
 }
 
 func newLogger(l *slog.Logger) *logger {
-	seldom := rate.Sometimes{First: 1, Interval: 10 * time.Second}
-	return &logger{Logger: l, failed: seldom, full: seldom}
+	const seldom = 10 * time.Second
+	return &logger{Logger: l, failed: rate.Sometimes{Interval: seldom}, full: rate.Sometimes{Interval: seldom}}
 }
 
 func (l *logger) Infof(string, ...any) {} // flushes and compactions, by the thousand
@@ -44,7 +44,7 @@ func (l *logger) Fatalf(format string, args ...any) {
 			f.causes = append(f.causes, err)
 		}
 	}
-	l.Error("pebble cannot go on", "error", f)
+	l.Error("pebble cannot go on", "error", f.Error())
 	panic(f)
 }
 
@@ -56,10 +56,10 @@ func (l *logger) diskFull() {
 func (l *logger) events() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) {
-			l.failed.Do(func() { l.Error("flush or compaction failed and is tried again", "error", err) })
+			l.failed.Do(func() { l.Error("flush or compaction failed and is tried again", "error", err.Error()) })
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			l.Error("stored data is damaged", "file", info.Path, "error", info.Details)
+			l.Error("stored data is damaged", "file", info.Path, "error", fmt.Sprint(info.Details))
 		},
 		DiskSlow:        func(info pebble.DiskSlowInfo) { l.Warn("the disk is slow", "write", info.String()) },
 		WriteStallBegin: func(info pebble.WriteStallBeginInfo) { l.Warn("commits wait for the disk", "reason", info.Reason) },

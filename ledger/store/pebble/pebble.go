@@ -29,8 +29,6 @@ import (
 // formatVersion counts changes of what is stored under which key. A program opens its own version only.
 const formatVersion = 1
 
-const fullDiskPause = 100 * time.Millisecond
-
 const (
 	memTableBytes = 64 << 20
 	// cacheBytes is for blocks and for up to four memtables, which Pebble takes out of it: one that is written, two that
@@ -40,6 +38,8 @@ const (
 	retainedBytes = 16 << 20
 	// openBytes is what Pebble writes to open a store, next to a copy of its write-ahead logs.
 	openBytes = 2 * memTableBytes
+	// fullDiskPause is how long every write waits after one that found the disk full.
+	fullDiskPause = 100 * time.Millisecond
 	// defaultReserve has room for the memtables, their write-ahead logs and the compactions that follow them.
 	defaultReserve = 1 << 30
 )
@@ -280,7 +280,8 @@ func (s *Store) isEmpty(from, to []byte) (bool, error) {
 	return !some, it.Close()
 }
 
-// Commit implements store.Store.
+// Commit implements store.Store. On a disk that has become full it may wait, without an end, until there is room again:
+// refuse commands by Free before that.
 func (s *Store) Commit(ctx context.Context, b *store.Batch) error {
 	if err := b.Check(); err != nil {
 		return err
@@ -466,7 +467,7 @@ func (s *Store) write(b *pebble.Batch, sync bool) error {
 		return nil
 	}
 	if s.broken.CompareAndSwap(nil, &err) {
-		s.log.Error("a write failed and may or may not be durable; the store refuses further writes", "error", err)
+		s.log.Error("a write failed and may or may not be durable; the store refuses further writes", "error", err.Error())
 	}
 	return fmt.Errorf("pebble: the write may or may not be durable: %w", err)
 }

@@ -226,21 +226,22 @@ func wantReadOnly(t *testing.T, s *Store) {
 	}
 }
 
-// A disk that refuses every write also at the first start must not leave a store that looks like one.
-func TestFullDiskAtFirstStart(t *testing.T) {
+// Wherever the first start fails, it ends with the error of the disk, and the next start makes the store.
+func TestFirstStartOnABrokenDisk(t *testing.T) {
+	broken := errors.New("broken disk")
 	for after := range 40 { // writes that still go through
 		mem := vfs.NewCrashableMem()
 		var writes atomic.Int32
-		full := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 			if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && int(writes.Add(1)) > after {
-				return syscall.ENOSPC
+				return broken
 			}
 			return nil
 		}))
-		if s, err := Open("data", Options{Create: true, FS: full}); err == nil {
+		if s, err := Open("data", Options{Create: true, FS: fs}); err == nil {
 			_ = s.Close()
-		} else if !errors.Is(err, syscall.ENOSPC) {
-			t.Fatalf("after %d writes: %v, want %v", after, err, syscall.ENOSPC)
+		} else if !errors.Is(err, broken) {
+			t.Fatalf("after %d writes: %v, want %v", after, err, broken)
 		}
 		s, err := Open("data", Options{Create: true, FS: mem.CrashClone(vfs.CrashCloneCfg{})})
 		if err != nil {

@@ -28,7 +28,7 @@ func (s *Store) publish(head store.Head) {
 	s.view = v
 	s.mu.Unlock()
 	if err := s.release(old); err != nil {
-		s.log.Error("close snapshot", "error", err)
+		s.log.Error("close snapshot", "error", err.Error())
 	}
 }
 

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// arguments are the command line, whose flags may stand anywhere.
+type arguments struct {
+	command string // "receipt", "log", "help", "version"
+	subject string // FILE, URL or DIR
+
+	vkey, token, save string
+	known             []string
+	json              bool
+	workers           int // 0: not given
+}
+
+func isURL(s string) bool { return strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://") }
+
+func isDir(s string) bool {
+	info, err := os.Stat(s)
+	return err == nil && info.IsDir()
+}
+
+func parse(args []string) (*arguments, error) {
+	if len(args) == 0 {
+		return nil, errors.New("expected a command: receipt, log, version")
+	}
+	a := &arguments{}
+	var plain []string // what is no flag
+	known, flags := false, true
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		if arg == "--" && flags {
+			flags, known = false, false
+			continue
+		}
+		if !flags || arg == "-" || !strings.HasPrefix(arg, "-") {
+			if known && !isURL(arg) && !isDir(arg) {
+				a.known = append(a.known, arg)
+			} else {
+				plain = append(plain, arg)
+			}
+			continue
+		}
+		known = false
+		name, value, given := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		next := func() (string, error) {
+			if given {
+				return value, nil
+			}
+			if i++; i >= len(args) || strings.HasPrefix(args[i], "--") {
+				return "", fmt.Errorf("--%s: expected a value", name)
+			}
+			return args[i], nil
+		}
+		var err error
+		switch name {
+		case "h", "help":
+			return &arguments{command: "help"}, nil
+		case "version":
+			return &arguments{command: "version"}, nil
+		case "vkey":
+			a.vkey, err = next()
+		case "token":
+			a.token, err = next()
+		case "save":
+			a.save, err = next()
+		case "known":
+			var file string
+			file, err = next()
+			a.known = append(a.known, file)
+			known = true
+		case "json":
+			a.json = true
+			if given {
+				a.json, err = strconv.ParseBool(value)
+			}
+		case "workers":
+			if value, err = next(); err == nil {
+				if a.workers, err = strconv.Atoi(value); err != nil || a.workers < 1 || a.workers > 1024 {
+					err = fmt.Errorf("--workers %s: expected 1 to 1024", value)
+				}
+			}
+		default:
+			return nil, fmt.Errorf("unknown flag %s", arg)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(plain) == 0 {
+		return nil, errors.New("expected a command: receipt, log, version")
+	}
+	a.command = plain[0]
+	what := ""
+	switch a.command {
+	case "help", "version":
+		return a, nil
+	case "receipt":
+		what = "one FILE with a saved answer"
+		if a.token != "" || a.save != "" || a.known != nil || a.json || a.workers != 0 {
+			return nil, errors.New("receipt: expected no flag but --vkey")
+		}
+	case "log":
+		what = "one URL or DIR of a log"
+	default:
+		return nil, fmt.Errorf("unknown command %q: expected receipt, log or version", a.command)
+	}
+	if len(plain) != 2 {
+		return nil, fmt.Errorf("%s: expected %s, got %d arguments", a.command, what, len(plain)-1)
+	}
+	a.subject = plain[1]
+	switch {
+	case a.vkey == "":
+		return nil, fmt.Errorf("%s: expected --vkey FILE, the house's verifier key", a.command)
+	case !isURL(a.subject) && a.save != "":
+		return nil, errors.New("--save: expected with the URL of a house only")
+	case !isURL(a.subject) && a.token != "":
+		return nil, errors.New("--token: expected with the URL of a house only")
+	}
+	return a, nil
+}

@@ -1,0 +1,287 @@
+// Command countroom-verify checks what a house says of itself, for regulators,
+// auditors and players: a saved answer, or a whole log. It trusts nothing but
+// the house's verifier key, listens on nothing, and works offline.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"countroom/ledger/system"
+	"countroom/regulator/verify"
+)
+
+// Exit codes.
+const (
+	exitHolds     = 0
+	exitEvidence  = 1 // against the house
+	exitUnchecked = 2 // also for wrong usage
+)
+
+const usage = `countroom-verify checks the records of a casino without trusting it.
+
+  countroom-verify receipt FILE --vkey FILE
+        check a saved answer: that the entry in it is in the house's signed log.
+        FILE - reads standard input.
+
+  countroom-verify log URL|DIR --vkey FILE [flags]
+        check a whole log, of a house at URL or saved in DIR: every entry, balance,
+        outcome and draw, and the signed tree over them.
+
+      --token FILE     bearer token of a regulator or auditor, for the entries
+      --known FILE...  answers and checkpoints that somebody kept, to be held against
+                       the log; every argument up to the next flag is such a file,
+                       but for a URL or a directory, which is the log
+      --save DIR       keep what was fetched from URL, to be checked again offline
+      --json           print the report as one JSON document
+      --workers N      bundles worked on at once
+
+  countroom-verify version
+  countroom-verify --help
+
+--vkey names the file with the house's verifier key (log.vkey), got from somebody
+other than the house. Exit status: 0 all holds, 1 evidence against the house, 2 it
+could not be checked.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a, err := parse(args)
+	switch {
+	case err != nil:
+		fmt.Fprintf(stderr, "countroom-verify: %v\nTry countroom-verify --help.\n", err)
+		return exitUnchecked
+	case a.command == "help":
+		io.WriteString(stdout, usage)
+		return exitHolds
+	case a.command == "version":
+		fmt.Fprintf(stdout, "countroom-verify %s, log format %d\n", release(), system.Format)
+		return exitHolds
+	case a.command == "receipt":
+		return receipt(a, stdin, stdout, stderr)
+	}
+	return log(ctx, a, stdout, stderr)
+}
+
+func release() string {
+	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
+		return b.Main.Version
+	}
+	return "(devel)"
+}
+
+// secretMost bounds key and token files, in bytes.
+const secretMost = 4096
+
+// line reads a file of one line.
+func line(name string) (string, error) {
+	b, err := read(name, nil, secretMost)
+	s := strings.TrimSpace(string(b))
+	if err == nil && (s == "" || strings.ContainsAny(s, "\r\n")) {
+		err = fmt.Errorf("%s: expected one line", name)
+	}
+	return s, err
+}
+
+// read reads a file, or stdin when the name is "-" and there is one.
+func read(name string, stdin io.Reader, most int64) ([]byte, error) {
+	in := stdin
+	if name != "-" || stdin == nil {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	b, err := io.ReadAll(io.LimitReader(in, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = fmt.Errorf("%s: longer than %d bytes", name, most)
+	}
+	return b, err
+}
+
+func receipt(a *arguments, stdin io.Reader, stdout, stderr io.Writer) int {
+	proofs, err := func() ([]verify.Proof, error) {
+		vkey, err := line(a.vkey)
+		if err != nil {
+			return nil, err
+		}
+		data, err := read(a.subject, stdin, verify.KnownMost)
+		if err != nil {
+			return nil, err
+		}
+		return verify.Receipt(data, vkey)
+	}()
+	for i := range proofs {
+		if proofs[i].Record != nil {
+			printProof(stdout, &proofs[i])
+		}
+	}
+	var f *verify.Finding
+	switch {
+	case errors.As(err, &f):
+		printFindings(stdout, []verify.Finding{*f}, 0)
+		fmt.Fprintln(stdout, "EVIDENCE: the answer is not what the house's key says")
+		return exitEvidence
+	case err != nil:
+		fmt.Fprintf(stderr, "countroom-verify: %s\n", clean(err.Error()))
+		return exitUnchecked
+	}
+	fmt.Fprintln(stdout, "OK")
+	return exitHolds
+}
+
+func log(ctx context.Context, a *arguments, stdout, stderr io.Writer) int {
+	progress := newProgress(stderr)
+	report, err := checkLog(ctx, a, progress.show)
+	progress.clear()
+	verdict, code := "ok", exitHolds
+	switch {
+	case report != nil && !report.OK():
+		verdict, code = "evidence", exitEvidence
+	case err != nil:
+		verdict, code = "unchecked", exitUnchecked
+	}
+	why := ""
+	if err != nil {
+		why = err.Error()
+	}
+	if a.json {
+		b, err := json.MarshalIndent(struct {
+			Verdict string         `json:"verdict"`
+			Error   string         `json:"error,omitempty"`
+			Report  *verify.Report `json:"report,omitempty"`
+		}{verdict, why, report}, "", "  ")
+		if err != nil {
+			fmt.Fprintf(stderr, "countroom-verify: %s\n", clean(err.Error()))
+			return exitUnchecked
+		}
+		fmt.Fprintf(stdout, "%s\n", b)
+		return code
+	}
+	if report != nil {
+		printReport(stdout, report)
+	}
+	if why != "" {
+		fmt.Fprintf(stderr, "countroom-verify: %s\n", clean(why))
+	}
+	switch verdict {
+	case "evidence":
+		n := uint64(len(report.Findings)) + report.More
+		if n == 1 {
+			fmt.Fprintln(stdout, "EVIDENCE AGAINST THE HOUSE: 1 finding")
+		} else {
+			fmt.Fprintf(stdout, "EVIDENCE AGAINST THE HOUSE: %d findings\n", n)
+		}
+	case "ok":
+		fmt.Fprintln(stdout, "OK")
+	}
+	return code
+}
+
+// checkLog returns no report when the check did not come to begin.
+func checkLog(ctx context.Context, a *arguments, progress func(done, total uint64)) (*verify.Report, error) {
+	opts := verify.Options{Workers: a.workers, Progress: progress}
+	var err error
+	if opts.VKey, err = line(a.vkey); err != nil {
+		return nil, err
+	}
+	for _, name := range a.known {
+		data, err := read(name, nil, verify.KnownMost)
+		if err != nil {
+			return nil, err
+		}
+		opts.Known = append(opts.Known, verify.Known{Name: name, Data: data})
+	}
+	var src verify.Source
+	if isURL(a.subject) {
+		token := ""
+		if a.token != "" {
+			if token, err = line(a.token); err != nil {
+				return nil, err
+			}
+		}
+		if src, err = verify.HTTP(a.subject, token); err != nil {
+			return nil, err
+		}
+		if opts.Workers == 0 {
+			opts.Workers = max(8, runtime.GOMAXPROCS(0)) // most of the time they wait
+		}
+	} else {
+		if info, err := os.Stat(a.subject); err != nil {
+			return nil, err
+		} else if !info.IsDir() {
+			return nil, fmt.Errorf("%s: expected a directory with a log", a.subject)
+		}
+		src = verify.Dir(os.DirFS(a.subject))
+	}
+	if a.save == "" {
+		return verify.Log(ctx, src, opts)
+	}
+	saving, err := verify.Save(src, a.save)
+	if err != nil {
+		return nil, err
+	}
+	report, err := verify.Log(ctx, saving, opts)
+	if err == nil {
+		err = saving.Done()
+	}
+	return report, err
+}
+
+// progress shows how far a long check is, on one line of a terminal or now and
+// then in a file.
+type progress struct {
+	w        io.Writer
+	terminal bool
+	shown    bool
+	next     time.Time
+}
+
+func newProgress(stderr io.Writer) *progress {
+	p := &progress{w: stderr, next: time.Now().Add(2 * time.Second)}
+	if f, ok := stderr.(*os.File); ok {
+		info, err := f.Stat()
+		p.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
+	}
+	return p
+}
+
+func (p *progress) show(done, total uint64) {
+	now := time.Now()
+	if now.Before(p.next) || total == 0 {
+		return
+	}
+	text := fmt.Sprintf("%d of %d entries (%d%%)", done, total, uint64(float64(done)/float64(total)*100))
+	if p.terminal {
+		fmt.Fprintf(p.w, "\r%s", text)
+		p.next = now.Add(200 * time.Millisecond)
+	} else {
+		fmt.Fprintln(p.w, text)
+		p.next = now.Add(5 * time.Second)
+	}
+	p.shown = true
+}
+
+func (p *progress) clear() {
+	if p.shown && p.terminal {
+		fmt.Fprintf(p.w, "\r%s\r", bytes.Repeat([]byte(" "), 60))
+	}
+}

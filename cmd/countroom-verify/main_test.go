@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"countroom/games/rounds"
+	"countroom/ledger/entry"
+	"countroom/regulator/verify/logtest"
+	"countroom/rngcert/epoch"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"countroom-verify": func() {
+			os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+		},
+	})
+}
+
+// The transcripts in testdata run against these houses:
+//
+//	house DIR [fraud]   publishes a log of 300 rounds into DIR, with log.vkey,
+//	                    another.vkey, answer.json and kept.checkpoint beside it,
+//	                    all in the working directory
+//	serve DIR           serves DIR under $URL/log/, entries for the token in
+//	                    token.key, with what a hostile house might try
+func TestTranscripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"house": publish,
+			"serve": serve,
+		},
+		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
+	})
+}
+
+func write(ts *testscript.TestScript, name string, data []byte) {
+	name = ts.MkAbs(name)
+	ts.Check(os.MkdirAll(filepath.Dir(name), 0o755))
+	ts.Check(os.WriteFile(name, data, 0o644))
+}
+
+func publish(ts *testscript.TestScript, _ bool, args []string) {
+	h := logtest.New(logtest.Config{Seed: 11, Limits: epoch.Limits{AgeSeconds: 60, Draws: 100, RevealDelaySeconds: 2}})
+	who := []logtest.Player{h.Join(100_000), h.Join(100_000)}
+	h.Play(who, 100)
+	bet := uint64(0)
+	fraud := ""
+	if len(args) > 1 {
+		fraud = args[1]
+	}
+	if fraud != "dropped" {
+		bet = h.Spin(who[0], 100)
+		write(ts, "answer.json", h.Answer(bet))
+		write(ts, "kept.checkpoint", h.Checkpoint())
+	}
+	if fraud == "payout" {
+		h.Tamper = func(_ uint64, r entry.Record) {
+			s := r.(*rounds.Settled)
+			s.Payout.Amount += 5
+			h.Settle(s)
+		}
+		h.Turn()
+		h.Append(h.Round(who[0], 100))
+		h.Tamper = nil
+	}
+	h.Play(who, 200)
+	if fraud == "unknown" {
+		h.AppendLeaf([]byte(`{"actor":"house","type":"house.moved"}`))
+	}
+	for name, f := range h.Publish() {
+		write(ts, filepath.Join(args[0], filepath.FromSlash(name)), f.Data)
+	}
+	write(ts, "log.vkey", []byte(h.VKey+"\n"))
+	write(ts, "another.vkey", []byte(logtest.New(logtest.Config{Seed: 12}).VKey))
+}
+
+func serve(ts *testscript.TestScript, _ bool, args []string) {
+	folder := ts.MkAbs(args[0])
+	files := http.StripPrefix("/log/", http.FileServerFS(os.DirFS(folder)))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/elsewhere/"):
+			http.Redirect(w, r, "http://localhost:1/log/checkpoint", http.StatusFound)
+		case strings.HasPrefix(r.URL.Path, "/endless/"):
+			for r.Context().Err() == nil {
+				if _, err := fmt.Fprint(w, strings.Repeat("endless ", 1<<10)); err != nil {
+					return
+				}
+			}
+		case strings.HasPrefix(r.URL.Path, "/log/tile/entries/") && r.Header.Get("Authorization") != "Bearer let-me-in":
+			w.WriteHeader(http.StatusUnauthorized)
+		case !strings.HasPrefix(r.URL.Path, "/log/tile/entries/") && r.Header.Get("Authorization") != "":
+			w.WriteHeader(http.StatusTeapot) // the token went where it is not needed
+		default:
+			files.ServeHTTP(w, r)
+		}
+	}))
+	ts.Defer(s.Close)
+	ts.Setenv("URL", s.URL)
+	write(ts, "token.key", []byte("let-me-in\n"))
+}
+
+// Flags may stand anywhere, and --known takes several files.
+func TestArguments(t *testing.T) {
+	dir := t.TempDir()
+	for line, want := range map[string]string{
+		"log https://h --vkey k":                              "log https://h k []",
+		"--vkey k log https://h":                              "log https://h k []",
+		"log --vkey=k https://h":                              "log https://h k []",
+		"-vkey k log DIR":                                     "log DIR k []",
+		"log https://h --known a b --vkey k":                  "log https://h k [a b]",
+		"log --known a --vkey k --known b c https://h":        "log https://h k [a b c]",
+		"log --vkey k --known a b DIR":                        "log DIR k [a b]",
+		"log --vkey k --known=a -- https://h":                 "log https://h k [a]",
+		"receipt - --vkey k":                                  "receipt - k []",
+		"receipt --vkey k -- -odd.json":                       "receipt -odd.json k []",
+		"log https://h --vkey k --workers 4 --json --token t": "log https://h k []",
+		"help":                             "help   []",
+		"receipt --help":                   "help   []",
+		"log --version":                    "version   []",
+		"":                                 "!expected a command",
+		"check x":                          "!unknown command",
+		"log":                              "!one URL or DIR",
+		"log https://h":                    "!--vkey",
+		"log a b --vkey k":                 "!got 2 arguments",
+		"log a --vkey":                     "!--vkey: expected a value",
+		"log a --vkey --json":              "!--vkey: expected a value",
+		"log a --colour":                   "!unknown flag --colour",
+		"log a --workers none":             "!expected 1 to 1024",
+		"log a --vkey k --save d":          "!URL of a house only",
+		"log a --vkey k --token t":         "!URL of a house only",
+		"receipt a --vkey k --known b":     "!no flag but --vkey",
+		"receipt a b --vkey k":             "!one FILE",
+		"log a --vkey k --known b --known": "!--known: expected a value",
+	} {
+		var args []string
+		for _, f := range strings.Fields(line) {
+			args = append(args, strings.ReplaceAll(f, "DIR", dir))
+		}
+		a, err := parse(args)
+		if bad, isBad := strings.CutPrefix(want, "!"); isBad {
+			if err == nil || !strings.Contains(err.Error(), bad) {
+				t.Errorf("%s: %+v, %v", line, a, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", line, err)
+			continue
+		}
+		if got := fmt.Sprintf("%s %s %s %v", a.command, a.subject, a.vkey, a.known); got != strings.ReplaceAll(want, "DIR", dir) {
+			t.Errorf("%s: %s", line, got)
+		}
+	}
+}
+
+func TestProgressIsShownWhenItTakesLong(t *testing.T) {
+	var out strings.Builder
+	p := newProgress(&out)
+	p.show(1, 2)
+	p.next = time.Time{}
+	p.show(512, 1024)
+	p.show(600, 1024)
+	p.clear()
+	if out.String() != "512 of 1024 entries (50%)\n" {
+		t.Errorf("%q", out.String())
+	}
+}
+
+func FuzzArguments(f *testing.F) {
+	f.Add("log\x00https://h\x00--vkey\x00k\x00--known\x00a")
+	f.Fuzz(func(t *testing.T, line string) {
+		if a, err := parse(strings.Split(line, "\x00")); (a == nil) == (err == nil) {
+			t.Fatalf("%v, %v", a, err)
+		}
+	})
+}

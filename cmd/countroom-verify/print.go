@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"math/big"
+	"slices"
+	"strings"
+	"unicode"
+
+	"countroom/games/rounds"
+	"countroom/ledger/wallet"
+	"countroom/regulator/verify"
+)
+
+func printReport(w io.Writer, r *verify.Report) {
+	if r.Origin != "" {
+		fmt.Fprintf(w, "log         %s\n", r.Origin)
+	}
+	if r.Size > 0 {
+		fmt.Fprintf(w, "checkpoint  size %d, root %s\n", r.Size, r.Root)
+	}
+	if r.Replayed > 0 {
+		fmt.Fprintf(w, "replayed    %d entries, %s to %s\n", r.Replayed, r.First, r.Last)
+		fmt.Fprintf(w, "tree        %d hash tiles reproduced\n", r.Tiles)
+		fmt.Fprintf(w, "epochs      %d committed, %d closed, %d revealed\n", r.Epochs.Committed, r.Epochs.Closed, r.Epochs.Revealed)
+		fmt.Fprintf(w, "rounds      %d outcomes recomputed; %d draws proven from revealed secrets, %d not yet provable\n", r.Rounds.Outcomes, r.Rounds.Proven, r.Rounds.Unproven)
+	}
+	if r.Known > 0 {
+		fmt.Fprintf(w, "known       %d receipts and checkpoints compared\n", r.Known)
+	}
+	if len(r.Types) > 0 {
+		fmt.Fprintf(w, "\nentries\n")
+		for _, typ := range slices.Sorted(maps.Keys(r.Types)) {
+			fmt.Fprintf(w, "%10d  %s\n", r.Types[typ], typ)
+		}
+	}
+	if len(r.Games) > 0 || len(r.Cash) > 0 {
+		fmt.Fprintf(w, "\nmoney, in minor units\n")
+		for i := range r.Games {
+			g := &r.Games[i]
+			fmt.Fprintf(w, "  %s, %s: %d rounds, stakes %s, payouts %s, return %s%%\n", g.Game, g.Currency, g.Rounds, g.Stakes, g.Payouts, percent(&g.Payouts, &g.Stakes))
+		}
+		for i := range r.Cash {
+			c := &r.Cash[i]
+			fmt.Fprintf(w, "  cashier, %s: deposits %s, withdrawals %s\n", c.Currency, c.Deposits, c.Withdrawals)
+		}
+	}
+	if r.Size > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, s := range r.Warnings {
+		fmt.Fprintf(w, "warning: %s\n", s)
+	}
+	for _, s := range r.Unchecked {
+		fmt.Fprintf(w, "not checked: %s\n", s)
+	}
+	printFindings(w, r.Findings, r.More)
+}
+
+// clean keeps what a log or a server says from giving a terminal commands.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+}
+
+// percent is a/b in percent with two decimals; stakes are never zero.
+func percent(a, b *verify.Sum) string {
+	q := new(big.Rat).SetFrac(new(big.Int).Mul(a.Big(), big.NewInt(100)), b.Big())
+	return q.FloatString(2)
+}
+
+func printFindings(w io.Writer, list []verify.Finding, more uint64) {
+	for _, f := range list {
+		where := fmt.Sprintf("entry %d (%s)", f.Index, clean(f.Type))
+		if f.Type == "tree" || f.Type == "checkpoint" {
+			where = fmt.Sprintf("%s of size %d", f.Type, f.Index)
+		}
+		fmt.Fprintf(w, "%s breaks %s\n  expected  %s\n  found     %s\n", where, f.Rule, clean(f.Expected), clean(f.Found))
+	}
+	if more > 0 {
+		fmt.Fprintf(w, "and %d more findings\n", more)
+	}
+}
+
+func printProof(w io.Writer, p *verify.Proof) {
+	h := p.Record.Head()
+	fmt.Fprintf(w, "entry %d of %s, in the signed tree of %d entries with root %s\n", p.Index, p.Checkpoint.Origin, p.Checkpoint.Size, verify.Hex(p.Checkpoint.Root))
+	fmt.Fprintf(w, "  %s at %s, id %s\n", p.Record.Type(), h.At, h.ID)
+	switch r := p.Record.(type) {
+	case *rounds.Settled:
+		fmt.Fprintf(w, "  %s: stake %d, payout %d %s (minor units), draw %d of epoch %d\n", r.Game, r.Stake.Amount, r.Payout.Amount, r.Stake.Currency, r.Draw.Number, r.Draw.Epoch)
+	case *wallet.Deposited:
+		fmt.Fprintf(w, "  %d %s (minor units)\n", r.Amount.Amount, r.Amount.Currency)
+	case *wallet.Withdrawn:
+		fmt.Fprintf(w, "  %d %s (minor units)\n", r.Amount.Amount, r.Amount.Currency)
+	}
+}
