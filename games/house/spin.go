@@ -62,8 +62,9 @@ func (h *House) prepare(p *played, s *seat, stake int64) {
 func (h *House) Spin(ctx context.Context, req Request, session Session, stake int64) (ledger.Receipt, error) {
 	s := session.s
 	p := plays.Get().(*played)
+	abandoned := false
 	defer func() {
-		if p != nil {
+		if !abandoned {
 			plays.Put(p)
 		}
 	}()
@@ -124,7 +125,7 @@ func (h *House) Spin(ctx context.Context, req Request, session Session, stake in
 		return err
 	}})
 	if errors.Is(err, ledger.ErrUnknownOutcome) {
-		p = nil // the command may still run
+		abandoned = true // the command may still run, with p
 	}
 	if err == nil && done && !receipt.Replayed {
 		s.next.Store(p.n + 1)

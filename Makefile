@@ -1,0 +1,85 @@
+# Everything is run from here. Each target does its own set-up and may be
+# repeated; what is installed already is not asked for again, so a machine that
+# ran a target once needs no network for it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
+
+STATICCHECK := .bin/staticcheck-v0.8.2
+PROGRAMS    := countroom countroom-verify countroom-bench
+FUZZTIME    ?= 20s
+BENCHFLAGS  ?=
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## Serve a house on 127.0.0.1:8080, with its data in ./countroom-data
+	@$(call install,curl:curl)
+	@printf 'In the other terminal, first:\n\n  export PATH=%s:$$PATH\n\n' "$(CURDIR)/bin"
+	@PATH="$(CURDIR)/bin:$$PATH" exec countroom serve --data countroom-data --listen 127.0.0.1:8080
+
+.PHONY: build
+build: ## Build the programs into ./bin
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/ $(PROGRAMS:%=./cmd/%)
+
+.PHONY: test
+test: deps format vet unit ## Check everything: format, vet, staticcheck, the systemd unit, all tests under the race detector
+	CGO_ENABLED=1 go test -race -timeout 15m ./...
+
+.PHONY: deps
+deps: $(STATICCHECK) ## Install what the tests need (Debian packages as root or by sudo)
+	@$(call install,gcc:gcc gcc:libc6-dev systemd-analyze:systemd)
+
+$(STATICCHECK):
+	@mkdir -p $(@D)
+	GOBIN=$(CURDIR)/.bin go install honnef.co/go/tools/cmd/staticcheck@$(@:.bin/staticcheck-%=%)
+	@mv .bin/staticcheck $@
+
+.PHONY: format
+format:
+	@bad=$$(gofmt -l .); [ -z "$$bad" ] || { printf 'not gofmt:\n%s\n' "$$bad" >&2; exit 1; }
+
+.PHONY: vet
+vet: $(STATICCHECK)
+	go vet ./...
+	$(STATICCHECK) ./...
+
+# The unit is checked with the program at the place where the build puts it.
+.PHONY: unit
+unit: build
+	systemd-analyze security --offline=true --threshold=20 --no-pager deploy/countroom.service > /dev/null
+	@d=$$(mktemp -d); trap 'rm -rf "$$d"' EXIT; \
+	sed 's|/usr/bin/countroom|$(CURDIR)/bin/countroom|' deploy/countroom.service > "$$d/countroom.service"; \
+	said=$$(systemd-analyze verify --man=no "$$d/countroom.service" 2>&1 | grep -F countroom.service || true); \
+	[ -z "$$said" ] || { printf 'systemd-analyze verify:\n%s\n' "$$said" >&2; exit 1; }
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz test for FUZZTIME (20s)
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file name; do \
+		echo "$$(dirname "$$file") $${name#func }"; \
+		go test -run '^$$' -fuzz "^$${name#func }$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+	done
+
+.PHONY: bench
+bench: build ## Measure the house beside the limits of this machine (BENCHFLAGS are the program's)
+	bin/countroom-bench $(BENCHFLAGS)
+
+.PHONY: clean
+clean: ## Remove what was built; the data of make run stays
+	rm -rf bin .bin
+
+# install names pairs of a program and the Debian package that has it.
+define install
+missing=; for pair in $(1); do command -v "$${pair%%:*}" > /dev/null || missing="$$missing $${pair#*:}"; done; \
+if [ -n "$$missing" ]; then \
+	root=; [ "$$(id -u)" -eq 0 ] || root=sudo; \
+	echo "installing$$missing"; \
+	$$root apt-get update -qq && $$root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing > /dev/null; \
+fi
+endef

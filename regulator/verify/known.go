@@ -1,0 +1,266 @@
+package verify
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"countroom/games/books"
+	"countroom/ledger/entry"
+	"countroom/ledger/tlog"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// KnownMost is the size in bytes of the largest saved answer that is read.
+const KnownMost = 16 << 20
+
+// Known is what somebody outside kept of a house: a saved answer, which is JSON
+// with a "leaf" and a "receipt" at some depth, or a bare checkpoint.
+type Known struct {
+	Name string // for the report, such as the file's
+	Data []byte
+}
+
+// Proof is an entry that a receipt proves to be in a house's signed log.
+type Proof struct {
+	Index      uint64
+	Leaf       []byte       // canonical
+	Record     entry.Record // nil when this version does not know the entry's type
+	Checkpoint tlog.Checkpoint
+}
+
+// Receipt checks a saved answer alone: each leaf in it, canonicalised and
+// hashed, is in the signed tree of its receipt. What is wrong with the answer
+// is a *Finding or an ErrUnchecked; that the type of a proven entry is not known
+// to this version is an ErrUnchecked, too.
+func Receipt(data []byte, vkey string) ([]Proof, error) {
+	v, err := tlog.NewVerifier(vkey)
+	if err != nil {
+		return nil, unchecked("%w", err)
+	}
+	pairs, err := answers(data)
+	if err != nil {
+		return nil, unchecked("%w", err)
+	}
+	var proofs []Proof
+	for _, p := range pairs {
+		proof, err := p.prove(v)
+		if err != nil {
+			return proofs, err
+		}
+		proof.Record, err = books.Decode(proof.Leaf)
+		if errors.Is(err, books.ErrUnknownType) {
+			proof.Record = nil
+			return append(proofs, proof), unchecked("the receipt holds, but of entry %d: %w", proof.Index, err)
+		}
+		if err != nil {
+			return proofs, malformed(proof.Index, proof.Leaf, err)
+		}
+		proofs = append(proofs, proof)
+	}
+	return proofs, nil
+}
+
+func (f *Finding) Error() string {
+	return fmt.Sprintf("entry %d (%s) breaks %s: expected %s, found %s", f.Index, f.Type, f.Rule, f.Expected, f.Found)
+}
+
+// malformed is the finding that a leaf is not the canonical form of a known
+// type.
+func malformed(index uint64, leaf []byte, err error) *Finding {
+	f := &Finding{Index: index, Type: "unknown", Rule: "canonical", Expected: "the canonical form of an entry", Found: err.Error()}
+	if typ, err := entry.TypeOf(leaf); err == nil {
+		f.Type = typ
+	}
+	var field *entry.FieldError
+	if errors.As(err, &field) {
+		f.Expected = field.Expected
+		f.Found = fmt.Sprintf("other bytes at offset %d, field %q", field.Offset, field.Field)
+	}
+	return f
+}
+
+// answer is one leaf with its receipt, as a house gave them.
+type answer struct {
+	leaf    []byte // canonical
+	receipt tlog.Receipt
+}
+
+// answersMost bounds the receipts in one file.
+const answersMost = 4096
+
+// answers finds the objects with a leaf and a receipt in a saved answer.
+func answers(data []byte) ([]answer, error) {
+	if len(data) > KnownMost {
+		return nil, fmt.Errorf("a saved answer of %d bytes, at most %d expected", len(data), KnownMost)
+	}
+	v, err := entry.Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("a saved answer: %w", err)
+	}
+	var found []answer
+	if err := collect(&v, &found); err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		return nil, errors.New(`a saved answer: expected an object with "leaf" and "receipt"`)
+	}
+	return found, nil
+}
+
+func collect(v *entry.Value, found *[]answer) error {
+	leaf, hasLeaf := v.Get("leaf")
+	receipt, hasReceipt := v.Get("receipt")
+	if hasLeaf && hasReceipt {
+		if leaf.Kind != entry.KindObject || receipt.Kind != entry.KindString {
+			return errors.New(`a saved answer: expected "leaf" to be an object and "receipt" a string`)
+		}
+		r, err := tlog.ParseReceipt([]byte(receipt.Text))
+		if err != nil {
+			return err
+		}
+		if len(*found) == answersMost {
+			return fmt.Errorf("a saved answer: at most %d receipts expected", answersMost)
+		}
+		*found = append(*found, answer{leaf: leaf.AppendCanonical(nil), receipt: r})
+		return nil
+	}
+	for i := range v.Items {
+		if err := collect(&v.Items[i], found); err != nil {
+			return err
+		}
+	}
+	for i := range v.Members {
+		if err := collect(&v.Members[i].Value, found); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *answer) prove(v note.Verifier) (Proof, error) {
+	p := Proof{Index: a.receipt.Index, Leaf: a.leaf}
+	var err error
+	p.Checkpoint, err = a.receipt.Verify(a.leaf, v)
+	switch {
+	case errors.Is(err, tlog.ErrSignature):
+		return p, &Finding{Index: p.Index, Type: "receipt", Rule: "checkpoint-signature", Expected: fmt.Sprintf("a signature of %s+%08x", v.Name(), v.KeyHash()), Found: err.Error()}
+	case errors.Is(err, tlog.ErrProof):
+		return p, &Finding{Index: p.Index, Type: "receipt", Rule: "inclusion", Expected: "a leaf and hashes that lead to the signed root", Found: err.Error()}
+	case err != nil:
+		return p, unchecked("%w", err)
+	}
+	return p, nil
+}
+
+// kept is a signed statement about the log that somebody outside holds.
+type kept struct {
+	name  string
+	head  tlog.Checkpoint
+	leaf  bool // the statement is about a leaf, too
+	index uint64
+	hash  tlog.Hash
+}
+
+// readKnown checks what outsiders kept by itself. The result is sorted by size.
+func readKnown(list []Known, v note.Verifier, report *Report) ([]kept, error) {
+	var all []kept
+	for _, k := range list {
+		if text := bytes.TrimLeft(k.Data, " \t\r\n"); len(text) == 0 || text[0] != '{' && text[0] != '[' {
+			c, err := tlog.Open(k.Data, v)
+			if errors.Is(err, tlog.ErrSignature) {
+				report.find(Finding{Type: "checkpoint", Rule: "checkpoint-signature", Expected: fmt.Sprintf("a signature of %s+%08x on %s", v.Name(), v.KeyHash(), k.Name), Found: err.Error()})
+				continue
+			}
+			if err != nil {
+				return nil, unchecked("%s: %w", k.Name, err)
+			}
+			all = append(all, kept{name: k.Name, head: c})
+			continue
+		}
+		pairs, err := answers(k.Data)
+		if err != nil {
+			return nil, unchecked("%s: %w", k.Name, err)
+		}
+		for _, p := range pairs {
+			proof, err := p.prove(v)
+			var f *Finding
+			if errors.As(err, &f) {
+				f.Found = k.Name + ": " + f.Found
+				report.find(*f)
+				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", k.Name, err)
+			}
+			all = append(all, kept{name: k.Name, head: proof.Checkpoint, leaf: true, index: proof.Index, hash: tlog.LeafHash(proof.Leaf)})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b kept) int { return cmp.Compare(a.head.Size, b.head.Size) })
+	return all, nil
+}
+
+// compare takes what outsiders kept along with a replay.
+type compare struct {
+	report *Report
+	bySize []kept            // those not reached yet
+	leaves map[uint64][]kept // by index
+}
+
+func newCompare(report *Report, all []kept, head tlog.Checkpoint) *compare {
+	c := &compare{report: report, leaves: map[uint64][]kept{}}
+	for i, k := range all {
+		if k.head.Size > head.Size {
+			report.Known++
+			report.find(Finding{
+				Index: head.Size, Type: "checkpoint", Rule: "log-shorter",
+				Expected: fmt.Sprintf("at least the %d entries that the house signed (%s)", k.head.Size, k.name),
+				Found:    fmt.Sprintf("%d: the log is shorter than a checkpoint the house signed: rolled back or truncated, or this is an older copy of it", head.Size),
+			})
+		} else {
+			c.bySize = append(c.bySize, all[i])
+		}
+		if k.leaf && k.index < head.Size {
+			c.leaves[k.index] = append(c.leaves[k.index], k)
+		}
+	}
+	return c
+}
+
+// wants reports whether somebody kept a checkpoint of this size.
+func (c *compare) wants(size uint64) bool { return len(c.bySize) > 0 && c.bySize[0].head.Size == size }
+
+// root compares the log's root at a size.
+func (c *compare) root(size uint64, root tlog.Hash) {
+	for ; c.wants(size); c.bySize = c.bySize[1:] {
+		k := &c.bySize[0]
+		c.report.Known++
+		if k.head.Root != root {
+			c.report.find(Finding{
+				Index: size, Type: "checkpoint", Rule: "fork",
+				Expected: fmt.Sprintf("root %x at size %d, as the house signed (%s)", k.head.Root, size, k.name),
+				Found:    fmt.Sprintf("root %x: two histories under one signature", root),
+			})
+		}
+	}
+}
+
+// leaf compares the log's leaf at an index.
+func (c *compare) leaf(index uint64, leaf []byte, hash tlog.Hash) {
+	if len(c.leaves) == 0 {
+		return
+	}
+	for _, k := range c.leaves[index] {
+		if k.hash != hash {
+			typ, _ := entry.TypeOf(leaf)
+			c.report.find(Finding{
+				Index: index, Type: typ, Rule: "receipt-leaf",
+				Expected: fmt.Sprintf("the leaf of hash %x, as the house signed (%s)", k.hash, k.name),
+				Found:    fmt.Sprintf("another, of hash %x", hash),
+			})
+		}
+	}
+}

@@ -1,0 +1,449 @@
+// Package logtest is a house in memory for tests of what reads a log: it makes
+// honest logs from a seed, always the same bytes from the same calls, and lets
+// an insider with every key change what goes into them. It has no server and no
+// store, and its randomness is of no use outside tests.
+package logtest
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing/fstest"
+	"time"
+
+	"countroom/games/books"
+	"countroom/games/players"
+	"countroom/games/rounds"
+	"countroom/games/slots"
+	"countroom/ledger/book"
+	"countroom/ledger/entry"
+	"countroom/ledger/money"
+	"countroom/ledger/system"
+	"countroom/ledger/tlog"
+	"countroom/ledger/wallet"
+	"countroom/rngcert/chance"
+	"countroom/rngcert/epoch"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// Config is what a house is made of. The zero value will do.
+type Config struct {
+	Seed   uint64
+	Origin string            // default "logtest.example/house"
+	Limits epoch.Limits      // of seed epochs; default 600 s, 1000 draws, 120 s
+	Step   time.Duration     // of log time between entries; default 10 ms
+	Game   *slots.Definition // default slots.Bundled
+}
+
+// House is a house whose log is in memory. Fields are the insider's.
+type House struct {
+	VKey string
+	// Tamper, if set, may change a record before it is folded: what follows is
+	// built upon the change, by force where the books do not allow it.
+	Tamper func(index uint64, r entry.Record)
+	// TamperLeaf, if set, may replace a leaf after the fold.
+	TamperLeaf func(index uint64, leaf []byte) []byte
+	// Draw, if set, replaces the draw value of a round.
+	Draw func(honest [32]byte, player entry.Ref, n uint64) [32]byte
+	// Now is the time of the next entry.
+	Now entry.Time
+
+	cfg     Config
+	random  *rand.ChaCha8
+	signer  note.Signer
+	seeds   *ecdsa.PrivateKey
+	rows    book.Memory
+	leaves  [][]byte
+	tiles   fstest.MapFS
+	builder tlog.Builder
+	bundle  []byte
+	keys    uint64
+	secrets map[uint64]*Secret
+	machine *slots.Machine
+	play    books.Play
+}
+
+// Secret is what the house hides of an epoch.
+type Secret struct {
+	Secret, Salt [32]byte
+	Drawer       *chance.Drawer
+}
+
+// Player is a player with an open session.
+type Player struct {
+	Ref     entry.Ref
+	Session entry.UUID
+}
+
+// Empty returns a house with its keys and no entry.
+func Empty(cfg Config) *House {
+	if cfg.Origin == "" {
+		cfg.Origin = "logtest.example/house"
+	}
+	if cfg.Limits == (epoch.Limits{}) {
+		cfg.Limits = epoch.Limits{AgeSeconds: 600, Draws: 1000, RevealDelaySeconds: 120}
+	}
+	if cfg.Step == 0 {
+		cfg.Step = 10 * time.Millisecond
+	}
+	var machine *slots.Machine
+	if cfg.Game == nil {
+		machine = bundled()
+	} else {
+		machine = must(slots.Compile(cfg.Game))
+	}
+	cfg.Game = machine.Definition()
+	var seed [32]byte
+	binary.LittleEndian.PutUint64(seed[:], cfg.Seed)
+	h := &House{
+		cfg: cfg, machine: machine, random: rand.NewChaCha8(seed), rows: book.Memory{}, tiles: fstest.MapFS{}, secrets: map[uint64]*Secret{},
+		Now: entry.TimeOf(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)),
+	}
+	h.builder.OnTile = func(t tlog.Tile) {
+		h.tiles[tlog.TilePath(t.Level, t.Index, tlog.TileWidth)] = &fstest.MapFile{Data: bytes.Clone(t.Data)}
+	}
+	key := ed25519.NewKeyFromSeed(h.bytes(32))
+	h.VKey = must(tlog.VKey(cfg.Origin, key.Public().(ed25519.PublicKey)))
+	h.signer = must(tlog.NewSigner(cfg.Origin, key.Public().(ed25519.PublicKey), func(msg []byte) ([]byte, error) { return ed25519.Sign(key, msg), nil }))
+	h.seeds = must(ecdsa.ParseRawPrivateKey(elliptic.P256(), h.bytes(32)))
+	return h
+}
+
+// New returns a house whose log has its first entries: the house, its process,
+// its game and its first commitment.
+func New(cfg Config) *House {
+	h := Empty(cfg)
+	h.Append(&system.HouseCreated{Format: system.Format, Origin: h.cfg.Origin, Keys: []system.Key{
+		{Algorithm: "ed25519", Assurance: system.AssuranceSoftware, Public: h.VKey, Role: system.RoleCheckpoint},
+		{Algorithm: "ecdsa-p256", Assurance: system.AssuranceSoftware, Public: hex.EncodeToString(must(x509.MarshalPKIXPublicKey(h.seeds.Public()))), Role: system.RoleSeeds},
+	}})
+	h.Append(&system.HouseActive{Node: "a", Reason: "created", Release: "test", Size: 1, Term: 1})
+	h.Enable()
+	h.Commit()
+	return h
+}
+
+var bundled = sync.OnceValue(func() *slots.Machine { return must(slots.Compile(slots.Bundled())) })
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func (h *House) bytes(n int) []byte {
+	b := make([]byte, n)
+	h.random.Read(b)
+	return b
+}
+
+// Size is the number of entries.
+func (h *House) Size() uint64 { return uint64(len(h.leaves)) }
+
+// Leaf returns an entry.
+func (h *House) Leaf(index uint64) []byte { return h.leaves[index] }
+
+// Rows are the house's books.
+func (h *House) Rows() book.Rows { return h.rows }
+
+// Secret returns what an epoch's secret is.
+func (h *House) Secret(n uint64) *Secret { return h.secrets[n] }
+
+// Append adds an entry: it fills in time, identity and, when none is set, an
+// actor, lets the insider at it, and folds it.
+func (h *House) Append(r entry.Record) (index uint64) {
+	head := r.Head()
+	head.At = h.Now
+	h.Now = h.Now.Add(h.cfg.Step)
+	head.ID = entry.NewUUID([16]byte(h.bytes(16)))
+	if head.Actor == "" {
+		head.Actor = "house"
+	}
+	index = h.Size()
+	if h.Tamper != nil {
+		h.Tamper(index, r)
+	}
+	if err := books.Fold(h.rows, index, r); err != nil {
+		h.force(index, r)
+	}
+	leaf := must(entry.Append(nil, r))
+	if h.TamperLeaf != nil {
+		leaf = h.TamperLeaf(index, leaf)
+	}
+	h.AppendLeaf(leaf)
+	return index
+}
+
+// AppendLeaf adds any bytes as an entry.
+func (h *House) AppendLeaf(leaf []byte) {
+	h.leaves = append(h.leaves, leaf)
+	h.builder.Add(tlog.LeafHash(leaf))
+	h.bundle = tlog.AppendBundle(h.bundle, leaf)
+	if n := h.Size(); n%tlog.TileWidth == 0 {
+		h.tiles[tlog.EntriesPath(n/tlog.TileWidth-1, tlog.TileWidth)] = &fstest.MapFile{Data: h.bundle}
+		h.bundle = nil
+	}
+}
+
+// force makes the books say what a false entry says, so that the entries after
+// it are as an insider would have them.
+func (h *House) force(index uint64, r entry.Record) {
+	post := func(postings []money.Posting) {
+		for _, p := range postings {
+			h.rows.Put(wallet.Key(p.Account, p.Currency), &wallet.Account{Balance: p.Balance})
+		}
+	}
+	s := epoch.Now(h.rows)
+	switch r := r.(type) {
+	case *rounds.Settled:
+		post(r.Postings)
+		h.rows.Put(rounds.CountKey(r.Player, r.Game), &rounds.Count{Last: index, N: r.Draw.N})
+		s.Draws = r.Draw.Number
+	case *wallet.Deposited:
+		post(r.Postings)
+	case *wallet.Withdrawn:
+		post(r.Postings)
+	case *epoch.Activated:
+		s.Active, s.ActivatedAt, s.Draws, s.Limits = r.Epoch, r.At, 0, h.cfg.Limits
+	case *epoch.Closed:
+		s.Active, s.Closed = 0, r.Epoch
+	}
+	h.rows.Put(epoch.StateKey, &s)
+}
+
+// byOperator is the header of an operator's command.
+func (h *House) byOperator() entry.Header {
+	return entry.Header{Actor: "operator", Request: h.Request("operator")}
+}
+
+// Request returns the next idempotent request of a scope.
+func (h *House) Request(scope string) entry.Request {
+	h.keys++
+	key := fmt.Sprintf("key-%d", h.keys)
+	return entry.Request{Key: entry.RequestKey(scope, key), Fingerprint: entry.RequestFingerprint(key, "POST", "/v1", scope, nil)}
+}
+
+// Enable puts the house's game into play.
+func (h *House) Enable() {
+	d, b := h.cfg.Game, h.machine.Bounds()
+	h.Append(&rounds.GameEnabled{
+		Definition: d.Canonical(), Engine: "slots", Game: d.ID, LeafMax: must(rounds.LeafMax(d.ID, b.Draws, b.Bytes)),
+		Maths: d.Hash(), PayoutMax: b.Payout, Release: d.Version,
+	})
+}
+
+// Commit commits to the next epoch's secret.
+func (h *House) Commit() {
+	n := epoch.Now(h.rows).Committed + 1
+	s := &Secret{Secret: [32]byte(h.bytes(32)), Salt: [32]byte(h.bytes(32))}
+	st := epoch.Statement{
+		Assurance: system.AssuranceSoftware, Commitment: chance.Commitment(h.cfg.Origin, n, s.Secret, s.Salt), Epoch: n, Limits: h.cfg.Limits,
+		Policy: epoch.PolicyNone, Sealed: h.bytes(chance.SealedSize), Sources: []epoch.Source{{Bytes: 64, Conditioned: true, Healthy: true, Name: "test"}},
+	}
+	s.Drawer = chance.NewDrawer(chance.DeriveKey(s.Secret, st.Commitment, nil), h.cfg.Origin)
+	h.secrets[n] = s
+	digest := sha256.Sum256(must(st.Message(h.cfg.Origin)))
+	sig := must(h.seeds.Sign(nil, digest[:], crypto.SHA256)) // deterministic, RFC 6979
+	h.Append(&epoch.Committed{Statement: st, Signature: sig})
+}
+
+// Turn does what is due with the epochs: it closes and reveals them by their
+// rules, and keeps one active and one committed ahead.
+func (h *House) Turn() {
+	if s := epoch.Now(h.rows); s.Due(h.Now) != "" {
+		h.Append(&epoch.Closed{Draws: s.Draws, Epoch: s.Active, Reason: s.Due(h.Now)})
+	}
+	if s := epoch.Now(h.rows); s.Active == 0 {
+		h.Append(&epoch.Activated{Epoch: s.Closed + 1, Policy: epoch.PolicyNone})
+	}
+	if s := epoch.Now(h.rows); s.Committed <= s.Active {
+		h.Commit()
+	}
+	s := epoch.Now(h.rows)
+	if e := book.Get[epoch.Epoch](h.rows, epoch.Key(s.Revealed+1)); e != nil && e.ClosedIndex != 0 && h.Now >= e.ClosedAt.Add(e.Limits.RevealDelay()) {
+		h.Reveal(s.Revealed + 1)
+	}
+}
+
+// Reveal shows the secret of an epoch.
+func (h *House) Reveal(n uint64) {
+	h.Append(&epoch.Revealed{Epoch: n, Salt: h.secrets[n].Salt, Secret: h.secrets[n].Secret})
+}
+
+// Join opens an account in EUR, puts money into it and opens a session.
+func (h *House) Join(deposit int64) Player {
+	p := Player{Ref: entry.Ref(h.bytes(16))}
+	h.Append(&players.Created{Header: h.byOperator(), Currency: "EUR", Player: p.Ref})
+	if deposit > 0 {
+		h.Deposit(p, deposit)
+	}
+	p.Session = h.Open(p)
+	return p
+}
+
+// Open opens a session for a player.
+func (h *House) Open(p Player) entry.UUID {
+	r := &players.SessionOpened{Header: h.byOperator(), Expires: h.Now.Add(12 * time.Hour), Game: h.cfg.Game.ID, Player: p.Ref}
+	h.Append(r)
+	return r.ID
+}
+
+// Close closes the player's session.
+func (h *House) Close(p Player) {
+	h.Append(&players.SessionClosed{Header: h.byOperator(), Player: p.Ref, Session: p.Session})
+}
+
+// Deposit puts money into a player's account.
+func (h *House) Deposit(p Player, amount int64) uint64 {
+	m := money.Money{Amount: amount, Currency: "EUR"}
+	return h.Append(&wallet.Deposited{Movement: wallet.Movement{
+		Header: h.byOperator(), Amount: m, Player: p.Ref, Postings: must(wallet.Transfer(h.rows, wallet.Cashier, wallet.Cash(p.Ref), m)),
+	}})
+}
+
+// Withdraw takes money out of a player's account.
+func (h *House) Withdraw(p Player, amount int64) uint64 {
+	m := money.Money{Amount: amount, Currency: "EUR"}
+	return h.Append(&wallet.Withdrawn{Movement: wallet.Movement{
+		Header: h.byOperator(), Amount: m, Player: p.Ref, Postings: must(wallet.Transfer(h.rows, wallet.Cash(p.Ref), wallet.Cashier, m)),
+	}})
+}
+
+// Balance is what a player has.
+func (h *House) Balance(p Player) int64 { return wallet.Balance(h.rows, wallet.Cash(p.Ref), "EUR") }
+
+// Spin plays a round after turning the epochs, and returns its index.
+func (h *House) Spin(p Player, stake int64) uint64 {
+	h.Turn()
+	r := h.Round(p, stake)
+	h.Settle(r)
+	return h.Append(r)
+}
+
+// Round works out a player's next round, all but its postings.
+func (h *House) Round(p Player, stake int64) *rounds.Settled {
+	id := h.cfg.Game.ID
+	s := epoch.Now(h.rows)
+	n := rounds.Next(h.rows, p.Ref, id)
+	draw := h.secrets[s.Active].Drawer.Draw(id, h.cfg.Game.Version, p.Ref, n, 0, nil)
+	if h.Draw != nil {
+		draw = h.Draw(draw, p.Ref, n)
+	}
+	if err := h.play.Round(h.machine, draw, stake); err != nil {
+		panic(err)
+	}
+	g := book.Get[rounds.Game](h.rows, rounds.GameKey(id))
+	return &rounds.Settled{
+		Header:  entry.Header{Actor: players.SessionKey(p.Session), Request: h.Request(p.Ref.String())},
+		Draw:    rounds.Draw{Epoch: s.Active, N: n, Number: s.Draws + 1, R: draw, Values: append([]rounds.Drawn(nil), h.play.Values...)},
+		Enabled: g.Enabled, Game: id, Outcome: bytes.Clone(h.play.Outcome), Player: p.Ref,
+		Payout: money.Money{Amount: h.play.Payout, Currency: "EUR"}, Stake: money.Money{Amount: stake, Currency: "EUR"},
+	}
+}
+
+// Settle gives a round the postings that its stake and payout call for, even
+// when the player has not got the stake.
+func (h *House) Settle(r *rounds.Settled) {
+	hold, cash, m := wallet.Hold(r.Game), wallet.Cash(r.Player), r.Result()
+	r.Postings = []money.Posting{
+		{Account: hold, Amount: -m.Amount, Balance: wallet.Balance(h.rows, hold, m.Currency) - m.Amount, Currency: m.Currency},
+		{Account: cash, Amount: m.Amount, Balance: wallet.Balance(h.rows, cash, m.Currency) + m.Amount, Currency: m.Currency},
+	}
+}
+
+// Play plays rounds at random stakes for random players, who deposit when they
+// run out of money.
+func (h *House) Play(who []Player, count int) {
+	stakes := h.cfg.Game.Stakes
+	rnd := rand.New(h.random)
+	for range count {
+		p := who[rnd.IntN(len(who))]
+		stake := stakes[rnd.IntN(len(stakes))]
+		if h.Balance(p) < stake {
+			h.Deposit(p, 100*stakes[len(stakes)-1])
+		}
+		h.Spin(p, stake)
+	}
+}
+
+// Restart says that another process became the writer.
+func (h *House) Restart() {
+	s := book.Get[system.State](h.rows, system.StateKey)
+	h.Append(&system.HouseActive{Node: "a", Reason: "start", Release: "test", Root: h.builder.Root(), Size: h.Size(), Term: s.Term + 1})
+}
+
+// Wait lets log time pass.
+func (h *House) Wait(d time.Duration) { h.Now = h.Now.Add(d) }
+
+// Checkpoint returns the signed head.
+func (h *House) Checkpoint() []byte { return h.Sign(h.Size(), h.builder.Root()) }
+
+// Sign signs any head.
+func (h *House) Sign(size uint64, root tlog.Hash) []byte {
+	return must(tlog.Sign(tlog.Checkpoint{Origin: h.cfg.Origin, Size: size, Root: root}, h.signer))
+}
+
+// Publish returns the log as plain files (c2sp.org/tlog-tiles). Full tiles are
+// shared with later calls.
+func (h *House) Publish() fstest.MapFS {
+	files := fstest.MapFS{"checkpoint": {Data: h.Checkpoint()}}
+	for name, f := range h.tiles {
+		files[name] = f
+	}
+	if len(h.bundle) > 0 {
+		files[tlog.EntriesPath(h.Size()/tlog.TileWidth, int(h.Size()%tlog.TileWidth))] = &fstest.MapFile{Data: bytes.Clone(h.bundle)}
+	}
+	for level := range 8 {
+		if part := h.builder.Partial(level); len(part) > 0 {
+			path := tlog.TilePath(level, h.Size()>>(8*(level+1)), len(part)/len(tlog.Hash{}))
+			files[path] = &fstest.MapFile{Data: bytes.Clone(part)}
+		}
+	}
+	return files
+}
+
+// Answer returns what the house answered a command with: the leaf at an index
+// and its receipt under the present head, as indented JSON.
+func (h *House) Answer(index uint64) []byte {
+	var hashes []tlog.Hash
+	for i := range h.leaves {
+		hashes = append(hashes, tlog.LeafHash(h.leaves[i]))
+	}
+	receipt := tlog.AppendReceipt(nil, index, inclusion(hashes, index), h.Checkpoint())
+	return must(json.MarshalIndent(map[string]any{"leaf": json.RawMessage(h.leaves[index]), "receipt": string(receipt)}, "", "  "))
+}
+
+// inclusion is PATH(m, D[n]) of RFC 6962, section 2.1.1, by its definition.
+func inclusion(leaves []tlog.Hash, m uint64) []tlog.Hash {
+	if len(leaves) == 1 {
+		return nil
+	}
+	k := uint64(1)
+	for 2*k < uint64(len(leaves)) {
+		k *= 2
+	}
+	if m < k {
+		return append(inclusion(leaves[:k], m), rootOf(leaves[k:]))
+	}
+	return append(inclusion(leaves[k:], m-k), rootOf(leaves[:k]))
+}
+
+func rootOf(leaves []tlog.Hash) tlog.Hash {
+	var b tlog.Builder
+	for _, h := range leaves {
+		b.Add(h)
+	}
+	return b.Root()
+}

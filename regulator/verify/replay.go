@@ -1,0 +1,473 @@
+package verify
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"countroom/games/books"
+	"countroom/games/rounds"
+	"countroom/ledger/book"
+	"countroom/ledger/entry"
+	"countroom/ledger/system"
+	"countroom/ledger/tlog"
+	"countroom/ledger/wallet"
+	"countroom/rngcert/chance"
+	"countroom/rngcert/epoch"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// LateReveal is how much log time may pass after a secret is due before a report
+// warns.
+const LateReveal = 5 * time.Minute
+
+// replay goes through the log in order.
+type replay struct {
+	report  *Report
+	opts    Options
+	v       note.Verifier
+	kept    []kept
+	compare *compare
+
+	games   machines
+	builder tlog.Builder
+	full    []tlog.Tile // full upper tiles that are not compared yet
+	player  player      // for rounds that came before their game was known
+
+	// The rules' own state, of use until stopped is set.
+	stopped string
+	unknown error
+	rows    book.Memory
+	seeds   *ecdsa.PublicKey
+	last    entry.Time
+	ids     *set
+	keys    *set
+	draws   map[uint64]*draws // by epoch, until it is revealed
+	pages   pages
+	due     []secret // of closed epochs, in order
+	totals  map[totalsKey]*Totals
+	cash    map[string]*Cash
+	at      struct { // of the latest round, which the next is likely to share
+		totalsKey
+		*Totals
+		epoch uint64
+		draws *draws
+	}
+	replayed uint64
+	missed   uint64 // rounds that could not be recomputed
+}
+
+type totalsKey struct{ game, currency string }
+
+// secret is one that should come out. overdue is the first entry's time at
+// which it should have: a log that stood still is not late.
+type secret struct {
+	epoch   uint64
+	due     entry.Time
+	overdue entry.Time
+}
+
+func newReplay(report *Report, opts Options, v note.Verifier, all []kept) *replay {
+	return &replay{
+		report: report, opts: opts, v: v, kept: all, rows: book.Memory{}, ids: newSet(), keys: newSet(),
+		draws: map[uint64]*draws{}, totals: map[totalsKey]*Totals{}, cash: map[string]*Cash{},
+	}
+}
+
+// run streams the log: workers fetch bundles and do with each what needs no
+// order, and this goroutine takes them in order.
+func (r *replay) run(ctx context.Context, src Source, head tlog.Checkpoint) error {
+	r.compare = newCompare(r.report, r.kept, head)
+	r.builder.OnTile = func(t tlog.Tile) {
+		if t.Level > 0 {
+			t.Data = bytes.Clone(t.Data)
+			r.full = append(r.full, t)
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+
+	depth := 2*r.opts.Workers + 2
+	free, todo, ordered := make(chan *bundle, depth), make(chan *bundle), make(chan *bundle, depth)
+	for range depth {
+		free <- &bundle{ready: make(chan struct{}, 1)}
+	}
+	running.Go(func() {
+		defer close(todo)
+		defer close(ordered)
+		for base := uint64(0); base < head.Size; base += tlog.TileWidth {
+			select {
+			case b := <-free:
+				b.base, b.width = base, int(min(head.Size-base, tlog.TileWidth))
+				ordered <- b
+				select {
+				case todo <- b:
+				case <-ctx.Done():
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	for range r.opts.Workers {
+		running.Go(func() {
+			w := worker{src: src, games: &r.games}
+			for b := range todo {
+				w.work(ctx, b)
+				b.ready <- struct{}{}
+			}
+		})
+	}
+
+	var buf []byte
+	for b := range ordered {
+		select {
+		case <-b.ready:
+		case <-ctx.Done():
+			return unchecked("entries from %d on: %w", b.base, context.Cause(ctx))
+		}
+		if b.err != nil {
+			return unchecked("entries from %d on: %w", b.base, b.err)
+		}
+		r.bundle(b)
+		for _, t := range r.full {
+			if err := r.tile(ctx, src, &buf, t.Level, t.Index, t.Data); err != nil {
+				return err
+			}
+		}
+		r.full = r.full[:0]
+		done := b.base + uint64(b.width)
+		if r.opts.Progress != nil && (done%(1<<14) == 0 || done == head.Size) {
+			r.opts.Progress(done, head.Size)
+		}
+		free <- b
+	}
+	if r.builder.Size() != head.Size {
+		return unchecked("entries from %d on: %w", r.builder.Size(), context.Cause(ctx))
+	}
+	for level := 1; level < 8; level++ {
+		if part := r.builder.Partial(level); len(part) > 0 {
+			if err := r.tile(ctx, src, &buf, level, head.Size>>(8*(level+1)), part); err != nil {
+				return err
+			}
+		}
+	}
+	r.compare.root(head.Size, r.builder.Root())
+	if root := r.builder.Root(); root != head.Root {
+		r.report.find(Finding{
+			Index: head.Size, Type: "tree", Rule: "signed-root",
+			Expected: fmt.Sprintf("root %x of size %d, as signed", head.Root, head.Size), Found: fmt.Sprintf("%x, from the entries", root),
+		})
+	}
+	return r.unknown
+}
+
+// tile compares one upper tile.
+func (r *replay) tile(ctx context.Context, src Source, buf *[]byte, level int, n uint64, data []byte) error {
+	const size = len(tlog.Hash{})
+	f, err := checkTile(ctx, src, buf, level, n, len(data)/size, func(i int) []byte { return data[i*size : (i+1)*size] })
+	if err != nil {
+		return unchecked("%w", err)
+	}
+	r.tileDone(f)
+	return nil
+}
+
+func (r *replay) tileDone(f *Finding) {
+	if f != nil {
+		r.report.find(*f)
+	} else {
+		r.report.Tiles++
+	}
+}
+
+// bundle takes the entries of a bundle in order.
+func (r *replay) bundle(b *bundle) {
+	r.tileDone(b.tile)
+	faults := b.faults
+	for i := range b.width {
+		index := b.base + uint64(i)
+		if r.compare.wants(index) {
+			r.compare.root(index, r.builder.Root())
+		}
+		r.compare.leaf(index, b.leaves[i], b.hashes[i])
+		switch {
+		case r.stopped != "":
+		case i == b.bad:
+			r.undecodable(index, b.leaves[i], b.badErr)
+		default:
+			for len(faults) > 0 && faults[0].at < i {
+				faults = faults[1:]
+			}
+			n := 0
+			for n < len(faults) && faults[n].at == i {
+				n++
+			}
+			r.entry(index, b.records[i], b.played[i], faults[:n])
+		}
+		r.builder.Add(b.hashes[i])
+	}
+}
+
+func (r *replay) undecodable(index uint64, leaf []byte, err error) {
+	if errors.Is(err, books.ErrUnknownType) {
+		r.unknown = unchecked("entry %d: %w", index, err)
+		r.stop(index, "is of a type that this version does not know")
+		return
+	}
+	r.report.find(*malformed(index, leaf, err))
+	r.stop(index, "cannot be read")
+}
+
+// stop ends the replay of rules: what the books say after a broken rule means
+// nothing.
+func (r *replay) stop(index uint64, why string) {
+	r.stopped = fmt.Sprintf("the rules from entry %d on, which %s; the tree was checked to its end", index, why)
+}
+
+// entry holds one entry against every rule.
+func (r *replay) entry(index uint64, e entry.Record, played bool, faults []fault) {
+	h := e.Head()
+	broken := func(rule, expected, found string) {
+		r.report.find(Finding{Index: index, Type: e.Type(), Rule: rule, Expected: expected, Found: found})
+	}
+	if h.At < r.last {
+		broken("time", "not before "+r.last.String(), h.At.String())
+	} else {
+		r.last = h.At
+	}
+	if !r.ids.add(h.ID) {
+		broken("id-unique", "an id that no entry had", h.ID.String())
+	}
+	if !h.Request.IsZero() && !r.keys.add([16]byte(h.Request.Key[:16])) {
+		broken("request-key-unique", "an idempotency key that no entry had", hex.EncodeToString(h.Request.Key[:]))
+	}
+	for i := range faults {
+		r.report.find(faults[i].Finding)
+	}
+	r.before(index, e, broken)
+	if err := books.Fold(r.rows, index, e); err != nil {
+		var v *book.Violation
+		if !errors.As(err, &v) {
+			v = &book.Violation{Rule: "fold", Expected: "an entry that the books can take", Found: err.Error()}
+		}
+		broken(v.Rule, v.Expected, v.Found)
+		r.stop(index, "breaks a rule of the books")
+		return
+	}
+	if settled, ok := e.(*rounds.Settled); ok {
+		if !played && !r.player.round(&r.games, settled, broken) {
+			r.missed++
+		}
+		r.round(index, settled)
+	} else {
+		r.report.Types[e.Type()]++
+		r.after(index, e, broken)
+	}
+	if len(r.due) > 0 {
+		for i := range r.due {
+			if s := &r.due[i]; s.overdue == 0 && h.At >= s.due {
+				s.overdue = h.At
+			}
+		}
+	}
+	if r.replayed == 0 {
+		r.report.First = h.At
+	}
+	r.replayed++
+}
+
+// before holds the rules that need the state before the entry.
+func (r *replay) before(index uint64, e entry.Record, broken func(rule, expected, found string)) {
+	switch e := e.(type) {
+	case *system.HouseCreated:
+		if index == 0 {
+			r.created(e, broken)
+		}
+	case *system.HouseActive:
+		root := r.builder.Root()
+		// The very first process found no head, and its entry follows house.created
+		// in one batch.
+		first := index == 1 && e.Root == tlog.Hash{}
+		if e.Size == index && e.Root != root && !first {
+			broken("active-root", fmt.Sprintf("root %x of size %d", root, index), hex.EncodeToString(e.Root[:]))
+		}
+	case *epoch.Committed:
+		if r.seeds == nil {
+			return // house.created was found to lack the key
+		}
+		msg, err := e.Message(r.v.Name())
+		digest := sha256.Sum256(msg)
+		if err != nil || !ecdsa.VerifyASN1(r.seeds, digest[:], e.Signature) {
+			broken("seed-signature", "a signature of the seeds key in entry 0", hex.EncodeToString(e.Signature))
+		}
+	}
+}
+
+// created holds entry 0 against the key that the log is checked by.
+func (r *replay) created(e *system.HouseCreated, broken func(rule, expected, found string)) {
+	if e.Origin != r.v.Name() {
+		broken("origin", r.v.Name(), e.Origin)
+	}
+	key := func(role string) string {
+		if k := e.Key(role); k != nil {
+			return k.Public
+		}
+		return "none"
+	}
+	if found := key(system.RoleCheckpoint); found != r.opts.VKey {
+		broken("checkpoint-key", r.opts.VKey, found)
+	}
+	der, err := hex.DecodeString(key(system.RoleSeeds))
+	if err == nil {
+		var pub any
+		if pub, err = x509.ParsePKIXPublicKey(der); err == nil {
+			if k, ok := pub.(*ecdsa.PublicKey); ok && k.Curve == elliptic.P256() {
+				r.seeds = k
+			}
+		}
+	}
+	if r.seeds == nil {
+		broken("seeds-key", "an ECDSA P-256 key, SubjectPublicKeyInfo in hex", key(system.RoleSeeds))
+	}
+}
+
+// round takes a settled round into the figures and the draws to be proven.
+func (r *replay) round(index uint64, e *rounds.Settled) {
+	k := totalsKey{e.Game, string(e.Stake.Currency)}
+	if r.at.Totals == nil || r.at.totalsKey != k {
+		t := r.totals[k]
+		if t == nil {
+			t = &Totals{Game: k.game, Currency: k.currency}
+			r.totals[k] = t
+		}
+		r.at.totalsKey, r.at.Totals = k, t
+	}
+	r.at.Rounds++
+	r.at.Stakes.add(e.Stake.Amount)
+	r.at.Payouts.add(e.Payout.Amount)
+	if r.at.draws == nil || r.at.epoch != e.Draw.Epoch {
+		d := r.draws[e.Draw.Epoch]
+		if d == nil {
+			d = new(draws)
+			r.draws[e.Draw.Epoch] = d
+		}
+		r.at.epoch, r.at.draws = e.Draw.Epoch, d
+	}
+	r.pages.add(r.at.draws, index, e)
+}
+
+// after takes the entry into what the report says, and holds the rules that
+// need the state after it.
+func (r *replay) after(index uint64, e entry.Record, broken func(rule, expected, found string)) {
+	switch e := e.(type) {
+	case *wallet.Deposited:
+		r.cashIn(string(e.Amount.Currency)).Deposits.add(e.Amount.Amount)
+	case *wallet.Withdrawn:
+		r.cashIn(string(e.Amount.Currency)).Withdrawals.add(e.Amount.Amount)
+	case *epoch.Committed:
+		r.report.Epochs.Committed++
+	case *epoch.Closed:
+		r.report.Epochs.Closed++
+		row := book.Get[epoch.Epoch](r.rows, epoch.Key(e.Epoch))
+		r.due = append(r.due, secret{epoch: e.Epoch, due: e.At.Add(row.Limits.RevealDelay())})
+	case *epoch.Revealed:
+		r.revealed(e, broken)
+	}
+}
+
+func (r *replay) cashIn(currency string) *Cash {
+	c := r.cash[currency]
+	if c == nil {
+		c = &Cash{Currency: currency}
+		r.cash[currency] = c
+	}
+	return c
+}
+
+// revealed proves every draw of an epoch whose secret came out.
+func (r *replay) revealed(e *epoch.Revealed, broken func(rule, expected, found string)) {
+	if i := slices.IndexFunc(r.due, func(s secret) bool { return s.epoch == e.Epoch }); i >= 0 {
+		r.late(r.due[i], e.At, "was revealed")
+		r.due = slices.Delete(r.due, i, i+1)
+	}
+	list := r.draws[e.Epoch]
+	delete(r.draws, e.Epoch)
+	if r.at.epoch == e.Epoch {
+		r.at.draws = nil
+	}
+	row := book.Get[epoch.Epoch](r.rows, epoch.Key(e.Epoch))
+	if c := chance.Commitment(r.v.Name(), e.Epoch, e.Secret, e.Salt); c != row.Commitment {
+		broken("seed-commitment", hex.EncodeToString(row.Commitment[:])+", as committed in entry "+strconv.FormatUint(row.CommittedIndex, 10), hex.EncodeToString(c[:])+", of the revealed secret and salt")
+		if list != nil {
+			r.report.Unchecked = append(r.report.Unchecked, fmt.Sprintf("%d draws of epoch %d: its true secret is not known", list.n, e.Epoch))
+		}
+		return
+	}
+	r.report.Epochs.Revealed++
+	if list == nil {
+		return
+	}
+	drawer := chance.NewDrawer(chance.DeriveKey(e.Secret, row.Commitment, row.External), r.v.Name())
+	found := list.prove(drawer, &r.games, r.opts.Workers)
+	for _, f := range found {
+		r.report.find(f)
+	}
+	r.report.Rounds.Proven += uint64(list.n - len(found))
+	r.pages.free(list)
+}
+
+// late warns of a secret that was due long before a time.
+func (r *replay) late(s secret, at entry.Time, what string) {
+	if s.overdue != 0 && at > s.overdue.Add(LateReveal) {
+		r.report.Warnings = append(r.report.Warnings, fmt.Sprintf("late reveal: the secret of epoch %d was due at %s and %s at %s", s.epoch, s.due, what, at))
+	}
+}
+
+// finish completes the report.
+func (r *replay) finish() {
+	rep := r.report
+	rep.Replayed, rep.Last = r.replayed, r.last
+	for _, s := range r.due {
+		r.late(s, r.last, "had not come out")
+	}
+	for _, d := range r.draws {
+		rep.Rounds.Unproven += uint64(d.n)
+	}
+	for _, t := range r.totals {
+		rep.Games = append(rep.Games, *t)
+		rep.Types["round.settled"] += t.Rounds
+	}
+	rep.Rounds.Outcomes = rep.Types["round.settled"] - r.missed
+	if r.stopped != "" {
+		rep.Unchecked = append(rep.Unchecked, r.stopped)
+	}
+	if r.missed > 0 {
+		rep.Unchecked = append(rep.Unchecked, fmt.Sprintf("the outcomes of %d rounds: the game's definition cannot be played", r.missed))
+	}
+	slices.SortFunc(rep.Games, func(a, b Totals) int {
+		return cmp.Or(cmp.Compare(a.Game, b.Game), cmp.Compare(a.Currency, b.Currency))
+	})
+	for _, c := range r.cash {
+		rep.Cash = append(rep.Cash, *c)
+	}
+	slices.SortFunc(rep.Cash, func(a, b Cash) int { return cmp.Compare(a.Currency, b.Currency) })
+	slices.SortStableFunc(rep.Findings, byIndex)
+}
+
+func byIndex(a, b Finding) int { return cmp.Compare(a.Index, b.Index) }

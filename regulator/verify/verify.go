@@ -1,0 +1,202 @@
+// Package verify checks the log of a house without trusting the house: it
+// replays every entry by the rules that the house itself runs on, recomputes
+// every outcome from its draw and every draw from its revealed seed, and holds
+// the result against the signed checkpoint and against what outsiders kept.
+//
+// It tells evidence against the house (a Finding) from not having been able to
+// look (an error).
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"runtime"
+
+	"countroom/ledger/entry"
+	"countroom/ledger/tlog"
+)
+
+// ErrUnchecked is wrapped by every error that says what could not be checked,
+// and why. It is no evidence against the house.
+var ErrUnchecked = errors.New("could not check")
+
+func unchecked(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrUnchecked, fmt.Errorf(format, args...))
+}
+
+// Options say what to check a log against.
+type Options struct {
+	VKey  string // verifier key of the house's checkpoints (c2sp.org/signed-note)
+	Known []Known
+	// Workers is how many bundles are fetched and worked on at once; 0 means
+	// GOMAXPROCS. A source far away wants more.
+	Workers int
+	// Progress, if set, is called now and then with entries replayed and in all.
+	Progress func(done, total uint64)
+}
+
+// Finding is evidence against the house: a rule that its signed log breaks.
+type Finding struct {
+	Index    uint64 `json:"index"` // of the entry; of a "tree" or "checkpoint" the size
+	Type     string `json:"type"`  // of the entry, or "tree", "tile", "checkpoint", "receipt"
+	Rule     string `json:"rule"`  // short and stable
+	Expected string `json:"expected"`
+	Found    string `json:"found"`
+}
+
+// FindingsMost is how many findings a report spells out.
+const FindingsMost = 100
+
+// Report is what a check of a log came to.
+type Report struct {
+	Origin string     `json:"origin"`
+	Size   uint64     `json:"size"` // entries under the signed checkpoint
+	Root   Hex        `json:"root"` // as signed
+	First  entry.Time `json:"-"`    // of the entries that the rules were held against
+	Last   entry.Time `json:"-"`
+
+	Replayed uint64            `json:"replayed"` // entries that all rules were held against
+	Types    map[string]uint64 `json:"types"`    // how many of each among them
+	Tiles    uint64            `json:"tiles"`    // hash tiles that the entries reproduced
+
+	Epochs Epochs   `json:"epochs"`
+	Rounds Rounds   `json:"rounds"`
+	Games  []Totals `json:"games"`
+	Cash   []Cash   `json:"cash"`
+	Known  uint64   `json:"known"` // receipts and checkpoints of outsiders that were compared
+
+	Findings  []Finding `json:"findings"`
+	More      uint64    `json:"more_findings"` // beyond FindingsMost
+	Warnings  []string  `json:"warnings"`
+	Unchecked []string  `json:"unchecked"` // what the findings kept from being checked
+}
+
+// MarshalJSON gives the report with its times in the log's own form.
+func (r *Report) MarshalJSON() ([]byte, error) {
+	type plain Report
+	first, last := "", ""
+	if r.Replayed > 0 {
+		first, last = r.First.String(), r.Last.String()
+	}
+	return json.Marshal(struct {
+		*plain
+		First string `json:"first"`
+		Last  string `json:"last"`
+	}{(*plain)(r), first, last})
+}
+
+// OK reports whether nothing was found against the house.
+func (r *Report) OK() bool { return len(r.Findings) == 0 }
+
+func (r *Report) find(f Finding) {
+	if len(r.Findings) == FindingsMost {
+		r.More++
+		return
+	}
+	r.Findings = append(r.Findings, f)
+}
+
+// Hex is a hash that prints as lower-case hex.
+type Hex tlog.Hash
+
+func (h Hex) String() string { return fmt.Sprintf("%x", h[:]) }
+
+// MarshalText is String.
+func (h Hex) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+// Epochs counts seed epochs by how far they came.
+type Epochs struct {
+	Committed uint64 `json:"committed"`
+	Closed    uint64 `json:"closed"`
+	Revealed  uint64 `json:"revealed"` // their secrets fit what was committed to
+}
+
+// Rounds counts rounds by what is known of their chance.
+type Rounds struct {
+	Proven   uint64 `json:"proven"`              // the draw follows from the revealed secret
+	Unproven uint64 `json:"not_yet_provable"`    // the epoch's secret is not out yet
+	Outcomes uint64 `json:"outcomes_recomputed"` // integers, outcome and payout follow from the draw
+}
+
+// Totals is the play at one game in one currency, in minor units.
+type Totals struct {
+	Game     string `json:"game"`
+	Currency string `json:"currency"`
+	Rounds   uint64 `json:"rounds"`
+	Stakes   Sum    `json:"stakes"`
+	Payouts  Sum    `json:"payouts"`
+}
+
+// Cash is the money that came in and went out in one currency, in minor units.
+type Cash struct {
+	Currency    string `json:"currency"`
+	Deposits    Sum    `json:"deposits"`
+	Withdrawals Sum    `json:"withdrawals"`
+}
+
+// Sum adds up amounts of the log without limit.
+type Sum struct {
+	low  int64
+	high *big.Int
+}
+
+// add adds an amount within ±2^53.
+func (s *Sum) add(amount int64) {
+	if s.low += amount; s.low > 1<<62 || s.low < -1<<62 {
+		s.high, s.low = s.Big(), 0
+	}
+}
+
+// Big returns the sum.
+func (s *Sum) Big() *big.Int {
+	sum := big.NewInt(s.low)
+	if s.high != nil {
+		sum.Add(sum, s.high)
+	}
+	return sum
+}
+
+func (s Sum) String() string { return s.Big().String() }
+
+// MarshalJSON gives a number.
+func (s Sum) MarshalJSON() ([]byte, error) { return []byte(s.String()), nil }
+
+// Log checks a whole log. Evidence against the house is in the report's
+// findings; an error, which is an ErrUnchecked or the context's, says that some
+// of the log could not be checked, and the report holds what was.
+func Log(ctx context.Context, src Source, opts Options) (*Report, error) {
+	report := &Report{Types: map[string]uint64{}, Games: []Totals{}, Cash: []Cash{}, Findings: []Finding{}, Warnings: []string{}, Unchecked: []string{}}
+	v, err := tlog.NewVerifier(opts.VKey)
+	if err != nil {
+		return report, unchecked("%w", err)
+	}
+	report.Origin = v.Name()
+	if opts.Workers <= 0 {
+		opts.Workers = runtime.GOMAXPROCS(0)
+	}
+	known, err := readKnown(opts.Known, v, report)
+	if err != nil {
+		return report, err
+	}
+	msg, err := src.Read(ctx, nil, "checkpoint", checkpointMost)
+	if err != nil {
+		return report, unchecked("%w", err)
+	}
+	head, err := tlog.Open(msg, v)
+	if errors.Is(err, tlog.ErrSignature) {
+		report.find(Finding{Type: "checkpoint", Rule: "checkpoint-signature", Expected: fmt.Sprintf("a signature of %s+%08x", v.Name(), v.KeyHash()), Found: err.Error()})
+		report.Unchecked = append(report.Unchecked, "the entries: no signed checkpoint says which they are")
+		return report, nil
+	}
+	if err != nil {
+		return report, unchecked("%w", err)
+	}
+	report.Size, report.Root = head.Size, Hex(head.Root)
+	r := newReplay(report, opts, v, known)
+	err = r.run(ctx, src, head)
+	r.finish()
+	return report, err
+}
