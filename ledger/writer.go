@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"countroom/ledger/entry"
@@ -148,7 +150,7 @@ func (l *Ledger) keep(tx *Tx) {
 			b.rows[s.pos].row = c.row
 		} else {
 			s.batch, s.pos = b.number, len(b.rows)
-			b.rows = append(b.rows, dirty{c.key, c.row})
+			b.rows = append(b.rows, dirty(c))
 		}
 	}
 }
@@ -221,6 +223,8 @@ func (l *Ledger) commitBatch(b *batch) error {
 	if s := l.signed.Load(); s != nil {
 		checkpoint = s.Checkpoint
 	}
+	// Pebble's memtable takes keys in order at about half the price.
+	slices.SortFunc(b.rows, func(a, b dirty) int { return strings.Compare(a.key, b.key) })
 	// The context is not a caller's: a commit that has begun is not given up.
 	head, err := l.applier.commit(context.Background(), Batch{
 		Term: l.term, Base: b.base, At: int64(b.records[len(b.records)-1].Head().At) * 1000, Leaves: b.leaves,

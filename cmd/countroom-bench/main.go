@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/pprof"
 	"strconv"
 	"strings"
 	"time"
@@ -35,7 +34,7 @@ func main() {
 	flag.Uint64Var(&o.entries, "entries", 2_000_000, "grow the log to this many entries")
 	flag.StringVar(&callers, "callers", "1,16,64,256,1024", "concurrent callers, in process")
 	flag.DurationVar(&o.length, "time", 3*time.Second, "length of each measurement")
-	flag.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the in-process measurements")
+	flag.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the last in-process measurement")
 	only := flag.String("only", "", "measure only these, comma-separated: spins, http, replay, simulation, start")
 	load := flag.String("load", "", "internal: generate HTTP load")
 	check := flag.String("check", "", "internal: verify a log")
@@ -91,17 +90,6 @@ func run(o options, only string) error {
 	seats, err := seat(ctx, a.House)
 	if err != nil {
 		return err
-	}
-	if o.profile != "" {
-		f, err := os.Create(o.profile)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
 	}
 	if want("spins") {
 		if err := spins(ctx, o, tmp, a, seats); err != nil {

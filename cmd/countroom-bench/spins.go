@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -174,7 +175,12 @@ func spins(ctx context.Context, o options, tmp string, a *appliance.Appliance, s
 			if raw[n], err = rawCommits(filepath.Join(tmp, "raw"), n, o.length/2); err != nil {
 				return err
 			}
+			stop, err := profile(o.profile)
+			if err != nil {
+				return err
+			}
 			r, err := measure(n, o.length, spin(ctx, a.House, seats))
+			stop()
 			if err != nil {
 				return err
 			}
@@ -211,6 +217,21 @@ func spins(ctx context.Context, o options, tmp string, a *appliance.Appliance, s
 	}
 	memory(a.Ledger.Signed().Size)
 	return nil
+}
+
+// profile writes a CPU profile, over the one before, until stop.
+func profile(path string) (stop func(), err error) {
+	if path == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		f.Close()
+	}, pprof.StartCPUProfile(f)
 }
 
 // memory prints what the process holds.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -141,12 +142,15 @@ func (c *config) load(cmd *cobra.Command, file string, environ []string) (*confi
 	return merged, merged.check()
 }
 
+// goType is what the YAML library adds for programmers.
+var goType = regexp.MustCompile(` not found in type [^\n]*`)
+
 // read is strict: an unknown key is an error that names its line.
 func (c *config) read(b []byte) error {
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
 	if err := d.Decode(c); err != nil && !errors.Is(err, io.EOF) {
-		return errors.New(strings.Replace(strings.TrimPrefix(err.Error(), "yaml: "), " in type main.config", ": no such setting", 1))
+		return errors.New(goType.ReplaceAllString(strings.TrimPrefix(err.Error(), "yaml: "), ": no such setting"))
 	}
 	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
 		return errors.New("expected one document")

@@ -178,3 +178,34 @@ func TestBadValuesNameTheirSetting(t *testing.T) {
 		t.Errorf("error %v, want one that names COUNTROOM_QUEUE_MOST", err)
 	}
 }
+
+// The systemd unit starts this program with the example's place, lets it write
+// where the example keeps the data, and waits longer than a stop takes.
+func TestTheUnitFitsTheProgram(t *testing.T) {
+	b, err := os.ReadFile("../../deploy/countroom.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	setting := func(name string) string {
+		m := regexp.MustCompile(`(?m)^` + name + `=(.*)$`).FindStringSubmatch(string(b))
+		if m == nil {
+			t.Fatalf("the unit does not set %s", name)
+		}
+		return m[1]
+	}
+	args := strings.Fields(setting("ExecStart"))
+	cmd, rest, err := root().Find(args[1:])
+	if err != nil || cmd.Name() != "serve" {
+		t.Fatalf("ExecStart runs %v, %v", cmd, err)
+	}
+	if err := cmd.ParseFlags(rest); err != nil || cmd.Flag("config").Value.String() != "/etc/countroom/countroom.yaml" {
+		t.Errorf("ExecStart: %v, configuration %s", err, cmd.Flag("config").Value)
+	}
+	c, err := loaded(t, example, nil)
+	if err != nil || c.Data != "/var/lib/"+setting("StateDirectory") {
+		t.Errorf("the unit may write to /var/lib/%s, the data is in %s (%v)", setting("StateDirectory"), c.Data, err)
+	}
+	if patience, err := time.ParseDuration(setting("TimeoutStopSec") + "s"); err != nil || patience <= drainMost {
+		t.Errorf("the unit waits %v (%v), a stop takes up to %v", patience, err, drainMost)
+	}
+}
