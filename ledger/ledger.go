@@ -4,12 +4,13 @@
 // signer take each batch in turn; and nobody hears of an entry before a signed
 // checkpoint covers it.
 //
-//	Update ─► queue ─► writer ─► open batch ─► committer ─► signer ─► receipts
-//	                   (closures, folds)       (Trillian,   (guard,
-//	                                            store)       checkpoint)
+//	Update ─► queue ─► writer ─► open batch ─► committer ─────────► receipts
+//	                   (closures, folds)       (Trillian, store,
+//	                                            guard, checkpoint)
 //
-// The stages overlap: while a batch is signed the next is being committed and
-// the one after is being filled. None of them waits for a timer.
+// The stages overlap: while a batch is committed and signed the next is being
+// filled, and receipts are built by those who wait for them. No timer is
+// involved.
 package ledger
 
 import (
@@ -133,7 +134,6 @@ type Ledger struct {
 	signedMore chan struct{} // closed and replaced with each new checkpoint
 
 	toCommit chan *batch
-	toSign   chan *batch
 	toIndex  chan indexed
 	done     sync.WaitGroup
 	quit     chan struct{}
@@ -241,7 +241,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		cfg: cfg, store: cfg.Store, books: cfg.Books, term: head.Term + 1, size: head.Size,
 		wake: make(chan struct{}, 1), idle: make(chan struct{}), rows: newCache(cfg.CacheRows / 2),
 		random: bufio.NewReaderSize(cfg.Random, 4096), number: 1,
-		toCommit: make(chan *batch), toSign: make(chan *batch, 64), toIndex: make(chan indexed, 64),
+		toCommit: make(chan *batch), toIndex: make(chan indexed, 64),
 		signedMore: make(chan struct{}), quit: make(chan struct{}), m: newMetrics(),
 	}
 	l.tx.l = l
@@ -270,10 +270,9 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		return nil, fmt.Errorf("%w: an empty store, but size %d was signed", ErrFork, cfg.Guard.Last().Size)
 	}
 	l.lookAtSpace()
-	l.done.Add(6)
+	l.done.Add(5)
 	go l.write()
 	go l.commitAll()
-	go l.signAll()
 	go l.indexAll()
 	go l.watchSpace()
 	go l.fillFilter()

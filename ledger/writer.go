@@ -194,10 +194,11 @@ func (l *Ledger) park(r *request, missing []string) {
 	}()
 }
 
-// commitAll makes batches durable, one at a time.
+// commitAll makes batches durable and signs them, one at a time, while the
+// writer fills the next. To begin a commit while the signature before it is
+// still under way would make more and smaller batches, and each has its price.
 func (l *Ledger) commitAll() {
 	defer l.done.Done()
-	defer close(l.toSign)
 	defer close(l.toIndex)
 	failed := false
 	for b := range l.toCommit {
@@ -207,13 +208,18 @@ func (l *Ledger) commitAll() {
 				l.fail(fmt.Errorf("committing entries %d to %d: %w", b.base, b.base+uint64(len(b.leaves))-1, err))
 			} else {
 				l.toIndex <- indexed{b.base, b.records}
+				failed = !l.signUntilDone(b.head)
 			}
 		}
 		if failed {
 			l.giveUp(b.waiters)
 			continue
 		}
-		l.toSign <- b
+		s := l.signed.Load()
+		for _, r := range b.waiters {
+			r.signed = s
+		}
+		l.answer(b.waiters...)
 	}
 }
 
@@ -238,48 +244,6 @@ func (l *Ledger) commitBatch(b *batch) error {
 	l.m.batchEntries.Observe(float64(len(b.leaves)))
 	l.m.entries.Add(float64(len(b.leaves)))
 	return nil
-}
-
-// signAll signs the newest durable head, whatever number of batches it covers,
-// and lets their waiters go.
-func (l *Ledger) signAll() {
-	defer l.done.Done()
-	failed := false
-	for b := range l.toSign {
-		batches := []*batch{b}
-	more:
-		for len(batches) < cap(l.toSign) {
-			select {
-			case b, ok := <-l.toSign:
-				if !ok {
-					break more
-				}
-				batches = append(batches, b)
-			default:
-				break more
-			}
-		}
-		var head store.Head
-		for _, b := range batches {
-			if b.head.Size > 0 {
-				head = b.head
-			}
-		}
-		if head.Size > 0 && !failed {
-			failed = !l.signUntilDone(head)
-		}
-		s := l.signed.Load()
-		for _, b := range batches {
-			if failed {
-				l.giveUp(b.waiters)
-				continue
-			}
-			for _, r := range b.waiters {
-				r.signed = s
-			}
-			l.answer(b.waiters...)
-		}
-	}
 }
 
 // signUntilDone waits for a silent signer: nothing is answered meanwhile and
@@ -362,7 +326,7 @@ func (l *Ledger) indexBatch(b indexed) error {
 		if err != nil {
 			return err
 		}
-		rows = l.books.Index(appendIndexRows(rows[:0], index, r, leafHash), index, r)
+		_ = leafHash; rows = appendIndexRows(rows[:0], index, r, leafHash)
 		l.index.add(rows, index)
 	}
 	return l.index.flush(indexRun)
