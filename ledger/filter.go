@@ -26,30 +26,36 @@ const (
 
 func newFilter() *filter { return &filter{words: make([]atomic.Uint64, filterBlocks*8)} }
 
-// bits yields the word and bit for each of six probes. Names are halves of
+// probes are the bits of a name: six of one cache line. Names are halves of
 // SHA-256 hashes, so their own bits are as good as a hash of them.
-func (f *filter) bits(name [16]byte, probe func(word *atomic.Uint64, bit uint64) bool) bool {
-	block := binary.BigEndian.Uint64(name[:8]) % filterBlocks * 8
-	h := binary.BigEndian.Uint64(name[8:])
-	for range 6 {
-		if !probe(&f.words[block+h&7], 1<<(h>>3&63)) {
-			return false
-		}
-		h >>= 9
-	}
-	return true
+const probes = 6
+
+func (f *filter) block(name *[16]byte) (line []atomic.Uint64, h uint64) {
+	at := binary.BigEndian.Uint64(name[:8]) % filterBlocks * 8
+	return f.words[at : at+8], binary.BigEndian.Uint64(name[8:])
 }
 
 func (f *filter) add(name [16]byte) {
-	f.bits(name, func(word *atomic.Uint64, bit uint64) bool {
-		word.Or(bit)
-		return true
-	})
+	line, h := f.block(&name)
+	for range probes {
+		line[h&7].Or(1 << (h >> 3 & 63))
+		h >>= 9
+	}
 }
 
 // absent reports that a key is certainly not in the store.
 func (f *filter) absent(name [16]byte) bool {
-	return f.ready.Load() && !f.bits(name, func(word *atomic.Uint64, bit uint64) bool { return word.Load()&bit != 0 })
+	if !f.ready.Load() {
+		return false
+	}
+	line, h := f.block(&name)
+	for range probes {
+		if line[h&7].Load()&(1<<(h>>3&63)) == 0 {
+			return true
+		}
+		h >>= 9
+	}
+	return false
 }
 
 // fill reads the keys that the store has; keys that are written meanwhile are

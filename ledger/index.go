@@ -177,13 +177,20 @@ func (x *indexer) find(g Group, name [16]byte, below uint64, limit int) ([]uint6
 }
 
 // appendIndexRows appends the ledger's own index rows of an entry.
-func appendIndexRows(dst []IndexRow, index uint64, r entry.Record, leafHash [32]byte) []IndexRow {
+func (l *Ledger) appendIndexRows(dst []IndexRow, index uint64, r entry.Record) ([]IndexRow, error) {
 	h := r.Head()
-	dst = append(dst, IndexRow{ByID, h.ID, index}, IndexRow{ByLeafHash, [16]byte(leafHash[:16]), index})
+	dst = append(dst, IndexRow{ByID, h.ID, index})
 	if !h.Request.IsZero() {
 		dst = append(dst, IndexRow{ByKey, [16]byte(h.Request.Key[:16]), index})
 	}
-	return dst
+	if l.cfg.LeafHashes {
+		leafHash, err := l.leafHash(index)
+		if err != nil {
+			return dst, err
+		}
+		dst = append(dst, IndexRow{ByLeafHash, [16]byte(leafHash[:16]), index})
+	}
+	return l.books.Index(dst, index, r), nil
 }
 
 // keys are the request keys of the newest entries, for the writer: all entries

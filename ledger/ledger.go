@@ -82,6 +82,10 @@ type Config struct {
 	QueueMost int  // commands waiting at most; default 16384
 	CacheRows int  // rows kept in memory, roughly; default 1<<18
 	ReadOnly  bool // serve what is there, accept nothing
+	// LeafHashes indexes entries by their leaf hash, which Trillian's gRPC API
+	// needs for look-ups by hash and nothing else does. A log that was begun
+	// without it has it for the entries from then on.
+	LeafHashes bool
 }
 
 // batchMost bounds the entries of one batch, so that a batch always fits the
@@ -303,6 +307,9 @@ func (l *Ledger) openTree() (err error) {
 		return err
 	}
 	l.tree, l.driver = l.applier.tree, l.applier.driver
+	if !l.cfg.LeafHashes {
+		return nil
+	}
 	l.driver.ByHash = func(h []byte) (uint64, bool, error) {
 		if len(h) != 32 {
 			return 0, false, nil
@@ -374,7 +381,9 @@ func (l *Ledger) openIndex(head store.Head) error {
 		if i < from {
 			return nil
 		}
-		rows = l.books.Index(appendIndexRows(rows[:0], i, record, tlog.LeafHash(leaf)), i, record)
+		if rows, err = l.appendIndexRows(rows[:0], i, record); err != nil {
+			return err
+		}
 		l.index.add(rows, i)
 		if h := record.Head(); !h.Request.IsZero() {
 			l.keys.young[[16]byte(h.Request.Key[:16])] = i

@@ -26,7 +26,9 @@ import (
 // Trillian's own gRPC server over our storage, and its stock client, which
 // verifies what it is told.
 func TestTrilliansStockClientVerifiesTheLog(t *testing.T) {
-	r := newRig(t).open()
+	r := newRig(t)
+	r.change = func(c *Config) { c.LeafHashes = true }
+	r.open()
 	defer r.close()
 	var leaves [][]byte
 	add := func(n int) {

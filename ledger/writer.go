@@ -322,11 +322,10 @@ func (l *Ledger) indexBatch(b indexed) error {
 	var rows []IndexRow
 	for i, r := range b.records {
 		index := b.base + uint64(i)
-		leafHash, err := l.leafHash(index)
-		if err != nil {
+		var err error
+		if rows, err = l.appendIndexRows(rows[:0], index, r); err != nil {
 			return err
 		}
-		_ = leafHash; rows = appendIndexRows(rows[:0], index, r, leafHash)
 		l.index.add(rows, index)
 	}
 	return l.index.flush(indexRun)
