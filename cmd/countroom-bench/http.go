@@ -69,7 +69,12 @@ func overHTTP(o options, a *appliance.Appliance, seats []player) error {
 			return err
 		}
 		job.Addr, job.Prefix = house.addr, fmt.Sprintf("http-%d-%d-", os.Getpid(), n)
+		stop, err := profile(o.profile)
+		if err != nil {
+			return err
+		}
 		r, err := runLoad(job)
+		stop()
 		if err != nil {
 			return err
 		}

@@ -34,7 +34,7 @@ func main() {
 	flag.Uint64Var(&o.entries, "entries", 2_000_000, "grow the log to this many entries")
 	flag.StringVar(&callers, "callers", "1,16,64,256,1024", "concurrent callers, in process")
 	flag.DurationVar(&o.length, "time", 3*time.Second, "length of each measurement")
-	flag.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the last in-process measurement")
+	flag.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the last measurement of spins")
 	only := flag.String("only", "", "measure only these, comma-separated: spins, http, replay, simulation, start")
 	load := flag.String("load", "", "internal: generate HTTP load")
 	check := flag.String("check", "", "internal: verify a log")
