@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
-	"sync"
 
 	"countroom/games/house"
 	"countroom/games/players"
 	"countroom/games/rounds"
 	"countroom/ledger"
-	"countroom/ledger/entry"
 	"countroom/ledger/money"
 
 	"github.com/labstack/echo/v4"
@@ -92,11 +90,11 @@ func appendMoney(dst []byte, name string, m money.Money) []byte {
 }
 
 // answer answers an accepted command; more appends the conveniences of its kind.
-func (cmd *command) answer(c echo.Context, r *ledger.Receipt, more func(leaf, dst []byte) ([]byte, error)) error {
+func (cmd *command) answer(c echo.Context, r *ledger.Receipt, more func(r *ledger.Receipt, dst []byte) ([]byte, error)) error {
 	out := appendEntry(cmd.buffer.out[:0], r)
 	if more != nil {
 		var err error
-		if out, err = more(r.Leaf, out); err != nil {
+		if out, err = more(r, out); err != nil {
 			return err
 		}
 	}
@@ -109,21 +107,14 @@ func (cmd *command) answer(c echo.Context, r *ledger.Receipt, more func(leaf, ds
 	return nil
 }
 
-var (
-	replayed = []string{"true"}
-	settled  = sync.Pool{New: func() any { return new(rounds.Settled) }}
-)
+var replayed = []string{"true"}
 
 // appendSpin appends what a client wants to know of a round without reading its
 // leaf: the round's id and the balance after it.
-func appendSpin(leaf, dst []byte) ([]byte, error) {
-	r := settled.Get().(*rounds.Settled)
-	defer settled.Put(r)
-	if err := entry.Decode(leaf, r); err != nil {
-		return dst, err
-	}
-	if len(r.Postings) != 2 {
-		return dst, fmt.Errorf("a round with %d postings", len(r.Postings))
+func appendSpin(answer *ledger.Receipt, dst []byte) ([]byte, error) {
+	r, ok := answer.Record.(*rounds.Settled)
+	if !ok || len(r.Postings) != 2 {
+		return dst, fmt.Errorf("entry %d is not a round with two postings", answer.Index)
 	}
 	p := &r.Postings[1] // from the game's hold to the player
 	dst = appendMoney(dst, "balance", money.Money{Amount: p.Balance, Currency: p.Currency})
@@ -132,10 +123,10 @@ func appendSpin(leaf, dst []byte) ([]byte, error) {
 	return append(dst, '"'), nil
 }
 
-func appendSession(leaf, dst []byte, token string) ([]byte, error) {
-	var r players.SessionOpened
-	if err := entry.Decode(leaf, &r); err != nil {
-		return dst, err
+func appendSession(answer *ledger.Receipt, dst []byte, token string) ([]byte, error) {
+	r, ok := answer.Record.(*players.SessionOpened)
+	if !ok {
+		return dst, fmt.Errorf("entry %d does not open a session", answer.Index)
 	}
 	dst = appendQuoted(dst, "expires", r.Expires.Append(nil))
 	dst = appendQuoted(dst, "id", r.ID.Append(nil))

@@ -24,7 +24,7 @@ func (s *Server) byOperator(c echo.Context, bodyNeeded bool) (*command, error) {
 
 // carryOut does what a command says, unless its fields were refused, and
 // answers.
-func (s *Server) carryOut(c echo.Context, cmd *command, do func(context.Context) (ledger.Receipt, error), more func(leaf, dst []byte) ([]byte, error)) error {
+func (s *Server) carryOut(c echo.Context, cmd *command, do func(context.Context) (ledger.Receipt, error), more func(r *ledger.Receipt, dst []byte) ([]byte, error)) error {
 	ctx := s.context()
 	var r ledger.Receipt
 	err := cmd.end()
@@ -49,7 +49,7 @@ func (s *Server) createPlayer(c echo.Context) error {
 	id, currency := cmd.player("id"), cmd.currency("currency")
 	return s.carryOut(c, cmd, func(ctx context.Context) (ledger.Receipt, error) {
 		return s.house.CreatePlayer(ctx, cmd.req, id, currency)
-	}, func(_, dst []byte) ([]byte, error) { return appendQuoted(dst, "id", id), nil })
+	}, func(_ *ledger.Receipt, dst []byte) ([]byte, error) { return appendQuoted(dst, "id", id), nil })
 }
 
 // deposit: POST /v1/players/{id}/deposits.
@@ -98,7 +98,7 @@ func (s *Server) openSession(c echo.Context) error {
 	return s.carryOut(c, cmd, func(ctx context.Context) (r ledger.Receipt, err error) {
 		r, _, token, err = s.house.OpenSession(ctx, cmd.req, player, game)
 		return r, err
-	}, func(leaf, dst []byte) ([]byte, error) { return appendSession(leaf, dst, token) })
+	}, func(r *ledger.Receipt, dst []byte) ([]byte, error) { return appendSession(r, dst, token) })
 }
 
 // closeSession: POST /v1/sessions/{id}/close.

@@ -121,7 +121,7 @@ func (s *Server) getRound(c echo.Context) error {
 	if session != nil && owner != session.Player() {
 		return ledger.ErrNotFound // and not 403, which would say that there is one
 	}
-	out, err := appendSpin(r.Leaf, appendEntry(nil, &r))
+	out, err := appendSpin(&r, appendEntry(nil, &r))
 	if err != nil {
 		return err
 	}

@@ -169,6 +169,9 @@ type Receipt struct {
 	Leaf     []byte // the canonical entry
 	Proof    []byte // c2sp.org/tlog-proof@v1
 	Replayed bool   // the answer of an earlier request with the same key
+	// Record is the entry as a record, where it is at hand: what the command left
+	// in it, or, of a replay, what was read from the leaf. Entry leaves it out.
+	Record entry.Record
 }
 
 type request struct {
@@ -184,6 +187,7 @@ type request struct {
 	answered bool
 	index    uint64
 	leaf     []byte
+	record   entry.Record
 	replayed bool
 	signed   *Signed
 }
@@ -460,7 +464,7 @@ func (l *Ledger) Update(ctx context.Context, cmd Command) (Receipt, error) {
 	if r.replayed {
 		return l.replay(r)
 	}
-	return l.receipt(Receipt{Index: r.index, Leaf: r.leaf}, r.signed)
+	return l.receipt(Receipt{Index: r.index, Leaf: r.leaf, Record: r.record}, r.signed)
 }
 
 // prepare does what needs no order: it asks the store for the request's key and
@@ -580,7 +584,7 @@ func (l *Ledger) replay(r *request) (Receipt, error) {
 	if was.Fingerprint != is.Fingerprint {
 		return Receipt{}, ErrKeyReused
 	}
-	return l.receipt(Receipt{Index: r.index, Leaf: leaf, Replayed: true}, r.signed)
+	return l.receipt(Receipt{Index: r.index, Leaf: leaf, Record: record, Replayed: true}, r.signed)
 }
 
 func (l *Ledger) receipt(r Receipt, s *Signed) (Receipt, error) {

@@ -107,7 +107,7 @@ func (l *Ledger) execute(r *request) {
 		r.err = err
 	default:
 		if tx.answer >= 0 {
-			r.answered, r.index, r.leaf = true, l.size+uint64(tx.answer), tx.leaves[tx.answer]
+			r.answered, r.index, r.leaf, r.record = true, l.size+uint64(tx.answer), tx.leaves[tx.answer], tx.records[tx.answer]
 			if !tx.request.IsZero() {
 				l.keys.young[[16]byte(tx.request.Key[:16])] = r.index
 			}

@@ -142,11 +142,8 @@ func (h *House) OpenSession(ctx context.Context, req Request, id, gameID string)
 	if err != nil {
 		return r, session, "", err
 	}
-	var opened players.SessionOpened
-	if err := entry.Decode(r.Leaf, &opened); err != nil {
-		return r, session, "", err
-	}
-	return r, opened.ID, h.token(opened.ID), nil
+	session = r.Record.Head().ID
+	return r, session, h.token(session), nil
 }
 
 func (h *House) openSession(ctx context.Context, req Request, ref entry.Ref, gameID string) (ledger.Receipt, error) {

@@ -108,8 +108,6 @@ func (h *House) Spin(ctx context.Context, req Request, session Session, stake in
 				return err
 			}
 		}
-		// The record shares p's memory; the ledger has written the leaf when
-		// Answer returns, and looks at nothing but the header and player later.
 		settled := &rounds.Settled{
 			Header:  entry.Header{Actor: s.actor},
 			Draw:    rounds.Draw{Epoch: epochN, N: n, Number: number, R: p.r, Values: p.Values},
@@ -121,6 +119,7 @@ func (h *House) Spin(ctx context.Context, req Request, session Session, stake in
 			return err
 		}
 		_, err = tx.Answer(settled)
+		settled.Draw.Values, settled.Outcome = nil, nil // they are p's, and in the leaf
 		done = err == nil
 		return err
 	}})

@@ -86,11 +86,14 @@ func (h *House) Round(id entry.UUID) (ledger.Receipt, entry.Ref, error) {
 	if err != nil {
 		return r, entry.Ref{}, err
 	}
-	if typ, err := entry.TypeOf(r.Leaf); err != nil || typ != (*rounds.Settled)(nil).Type() {
+	if r.Record, err = Books().Decode(r.Leaf); err != nil {
+		return r, entry.Ref{}, err
+	}
+	settled, ok := r.Record.(*rounds.Settled)
+	if !ok {
 		return r, entry.Ref{}, ledger.ErrNotFound
 	}
-	owner, _, err := h.Owner(r.Leaf)
-	return r, owner, err
+	return r, settled.Player, nil
 }
 
 // Owner returns the player that an entry is about, if it is about one.
