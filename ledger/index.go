@@ -120,6 +120,13 @@ func (x *indexer) flush(least int) error {
 	return nil
 }
 
+// pending returns how many rows are not in the store yet.
+func (x *indexer) pending() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.tail)
+}
+
 // cursor returns the log size up to which the store answers.
 func (x *indexer) cursor() uint64 {
 	x.mu.Lock()

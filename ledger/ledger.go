@@ -137,11 +137,12 @@ type Ledger struct {
 	signedMu   sync.Mutex
 	signedMore chan struct{} // closed and replaced with each new checkpoint
 
-	toCommit chan *batch
-	toIndex  chan indexed
-	done     sync.WaitGroup
-	quit     chan struct{}
-	fatal    sync.Once
+	toCommit  chan *batch
+	flush     chan struct{}
+	indexRows []IndexRow // the committer's, used again
+	done      sync.WaitGroup
+	quit      chan struct{}
+	fatal     sync.Once
 }
 
 // Signed is a checkpoint that was signed and may be shown.
@@ -215,11 +216,6 @@ type dirty struct {
 	row book.Row
 }
 
-type indexed struct {
-	base    uint64
-	records []entry.Record
-}
-
 // Open opens the log in the store: it rebuilds the edge of the tree, holds the
 // head against the guard, signs it again, and starts to accept commands.
 func Open(ctx context.Context, cfg Config) (*Ledger, error) {
@@ -249,7 +245,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		cfg: cfg, store: cfg.Store, books: cfg.Books, term: head.Term + 1, size: head.Size,
 		wake: make(chan struct{}, 1), idle: make(chan struct{}), rows: newCache(cfg.CacheRows / 2),
 		random: bufio.NewReaderSize(cfg.Random, 4096), number: 1,
-		toCommit: make(chan *batch), toIndex: make(chan indexed, 64),
+		toCommit: make(chan *batch), flush: make(chan struct{}, 1),
 		signedMore: make(chan struct{}), quit: make(chan struct{}), m: newMetrics(),
 	}
 	l.tx.l = l
@@ -281,7 +277,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	l.done.Add(5)
 	go l.write()
 	go l.commitAll()
-	go l.indexAll()
+	go l.flushIndex()
 	go l.watchSpace()
 	go l.fillFilter()
 	return l, nil

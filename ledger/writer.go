@@ -199,7 +199,7 @@ func (l *Ledger) park(r *request, missing []string) {
 // still under way would make more and smaller batches, and each has its price.
 func (l *Ledger) commitAll() {
 	defer l.done.Done()
-	defer close(l.toIndex)
+	defer close(l.flush)
 	failed := false
 	for b := range l.toCommit {
 		if !failed && len(b.leaves) > 0 {
@@ -207,7 +207,6 @@ func (l *Ledger) commitAll() {
 				failed = true
 				l.fail(fmt.Errorf("committing entries %d to %d: %w", b.base, b.base+uint64(len(b.leaves))-1, err))
 			} else {
-				l.toIndex <- indexed{b.base, b.records}
 				failed = !l.signUntilDone(b.head)
 			}
 		}
@@ -240,6 +239,22 @@ func (l *Ledger) commitBatch(b *batch) error {
 	}
 	b.head = head
 	l.durable.Store(head.Size)
+	// Whoever is answered can look the entry up at once.
+	for i, r := range b.records {
+		index := b.base + uint64(i)
+		if l.indexRows, err = l.appendIndexRows(l.indexRows[:0], index, r); err != nil {
+			return err
+		}
+		l.index.add(l.indexRows, index)
+	}
+	if l.index.pending() > 8*indexRun {
+		l.flush <- struct{}{} // the index may lag, but not without bound
+	} else {
+		select {
+		case l.flush <- struct{}{}:
+		default:
+		}
+	}
 	l.m.commitSeconds.Observe(time.Since(start).Seconds())
 	l.m.batchEntries.Observe(float64(len(b.leaves)))
 	l.m.entries.Add(float64(len(b.leaves)))
@@ -303,32 +318,19 @@ func (l *Ledger) publish(s *Signed) {
 	l.signedMu.Unlock()
 }
 
-// indexAll trails behind the commits.
-func (l *Ledger) indexAll() {
+// flushIndex trails behind the commits and writes long runs of index rows.
+func (l *Ledger) flushIndex() {
 	defer l.done.Done()
 	failed := false
-	for b := range l.toIndex {
+	for range l.flush {
 		if failed {
-			continue // the ledger is ending; the committer must not wait for the index
+			continue // the ledger is ending
 		}
-		if err := l.indexBatch(b); err != nil {
+		if err := l.index.flush(indexRun); err != nil {
 			failed = true
-			l.fail(fmt.Errorf("indexing entries from %d: %w", b.base, err))
+			l.fail(fmt.Errorf("writing indexes: %w", err))
 		}
 	}
-}
-
-func (l *Ledger) indexBatch(b indexed) error {
-	var rows []IndexRow
-	for i, r := range b.records {
-		index := b.base + uint64(i)
-		var err error
-		if rows, err = l.appendIndexRows(rows[:0], index, r); err != nil {
-			return err
-		}
-		l.index.add(rows, index)
-	}
-	return l.index.flush(indexRun)
 }
 
 // fillFilter readies the filter of request keys; until then each command asks

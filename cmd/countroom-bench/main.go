@@ -102,7 +102,7 @@ func run(o options, only string) error {
 		}
 	}
 	if want("replay") {
-		if err := replay(a); err != nil {
+		if err := replay(a, filepath.Join(tmp, "log")); err != nil {
 			return err
 		}
 	}
