@@ -193,6 +193,8 @@ func pebbleOptions(opts Options, lock *pebble.Lock) *pebble.Options {
 		// Commits stop while so many memtables wait to be flushed, or so many layers of flushed tables to be compacted.
 		MemTableStopWritesThreshold: 3,
 		L0StopWritesThreshold:       32,
+		// Index rows have random keys, so each compaction into the base level rewrites all of them: few, large ones.
+		L0CompactionThreshold: 12,
 		// With a base level that holds several memtables, most leaves are rewritten once.
 		LBaseMaxBytes: 512 << 20,
 		// Compactions leave a core to the writer.
