@@ -26,7 +26,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
@@ -71,9 +70,9 @@ type Config struct {
 	// Signer signs checkpoints; its key is Ed25519.
 	Signer signature.Signer
 
-	Now    func() time.Time // default time.Now
-	Random io.Reader        // of entries' identities; default crypto/rand
-	Log    *slog.Logger     // default slog.Default
+	Clock  Clock        // default the machine's
+	Random io.Reader    // of entries' identities; default crypto/rand
+	Log    *slog.Logger // default slog.Default
 	// Fatal is called once when the ledger cannot go on: an ambiguous commit, a
 	// fork, an index that cannot be written. It should end the process; the
 	// restart finds out what happened. Default: log and exit with status 1.
@@ -119,7 +118,7 @@ type Ledger struct {
 	idle    chan struct{} // closed when stopped and nothing waits
 
 	// The writer's own.
-	clock  clock
+	stamps stamps
 	tx     Tx
 	size   uint64 // of the log with all that ran
 	rows   *cache
@@ -219,8 +218,8 @@ type dirty struct {
 // Open opens the log in the store: it rebuilds the edge of the tree, holds the
 // head against the guard, signs it again, and starts to accept commands.
 func Open(ctx context.Context, cfg Config) (*Ledger, error) {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
+	if cfg.Clock == nil {
+		cfg.Clock = systemClock()
 	}
 	if cfg.Random == nil {
 		cfg.Random = rand.Reader
@@ -394,7 +393,7 @@ func (l *Ledger) openIndex(head store.Head) error {
 		return l.index.flush(indexRun)
 	})
 	if last != nil {
-		l.clock.last = last.Head().At
+		l.stamps.last = last.Head().At
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"countroom/ledger/entry"
 	"countroom/ledger/store"
 	"countroom/ledger/store/pebble"
+	"countroom/ledger/system"
 	"countroom/ledger/tlog"
 	"countroom/ledger/trillian"
 
@@ -483,57 +485,76 @@ func TestCloseDrains(t *testing.T) {
 	}
 }
 
-func TestEntriesNeverGoBackInTime(t *testing.T) {
+// Whatever the machine's clock does, stamps never go back, and each jump is an
+// entry of its own before the entry that met it.
+func TestClockSteps(t *testing.T) {
 	r := newRig(t)
-	var offset atomic.Int64
-	start := time.Now()
+	wall := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	var steady time.Duration
+	var mu sync.Mutex
 	r.change = func(c *Config) {
-		c.Now = func() time.Time { return start.Add(time.Duration(offset.Load())) }
+		c.Clock = func() (time.Time, time.Duration) {
+			mu.Lock()
+			defer mu.Unlock()
+			return wall, steady
+		}
+	}
+	pass := func(d, jump time.Duration) {
+		mu.Lock()
+		defer mu.Unlock()
+		wall, steady = wall.Add(d+jump), steady+d
 	}
 	r.open()
+	start := entry.TimeOf(wall)
+	story := func() (out []string) {
+		if err := r.Leaves(0, r.Signed().Size, func(_ uint64, leaf []byte) error {
+			record, err := r.books.Decode(leaf)
+			if err != nil {
+				return err
+			}
+			line := record.Head().At.Sub(start).String()
+			if s, ok := record.(*system.ClockStepped); ok {
+				line += fmt.Sprintf(" stepped %v", time.Duration(s.StepMicroseconds)*time.Microsecond)
+			}
+			out = append(out, line)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	for _, c := range []struct{ passed, jump time.Duration }{
+		{0, 0},
+		{time.Second, 0},
+		{time.Second, 400 * time.Millisecond}, // within what a clock may drift
+		{time.Second, -time.Hour},             // set back: time goes on at the steady pace
+		{time.Second, 0},                      //
+		{time.Second, 30 * time.Minute},       // set forward, but not yet to where time is
+		{time.Second, 2 * time.Hour},          // set forward, beyond it
+	} {
+		pass(c.passed, c.jump)
+		r.must(add("a", 1))
+	}
+	want := []string{
+		"0s", "1s", "2.4s",
+		"3.4s stepped -1h0m0s", "3.4s",
+		"4.4s",
+		"5.4s stepped 30m0s", "5.4s",
+		"1h30m6.4s stepped 2h0m0s", "1h30m6.4s",
+	}
+	if got := story(); !slices.Equal(got, want) {
+		t.Fatalf("the log tells\n%q, want\n%q", got, want)
+	}
+	// A start with the clock far behind goes on after the last entry.
+	r.close()
+	pass(time.Second, -24*time.Hour)
+	r.open()
 	defer r.close()
-	var last entry.Time
-	at := func(i uint64) entry.Time {
-		e, err := r.Entry(i)
-		if err != nil {
-			t.Fatal(err)
-		}
-		record, err := r.books.Decode(e.Leaf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return record.Head().At
-	}
-	for _, d := range []time.Duration{0, time.Millisecond, -time.Hour, time.Second, 5 * time.Second, -time.Minute} {
-		offset.Store(int64(d))
-		if now := at(r.must(add("a", 1)).Index); now < last {
-			t.Fatalf("%v after %v", now, last)
-		} else {
-			last = now
-		}
-	}
-}
-
-func TestClockSteps(t *testing.T) {
-	var c clock
-	start := time.Now() // with a monotonic reading
-	at, step := c.stamp(start)
-	if step != 0 || at != entry.TimeOf(start) {
-		t.Fatalf("first: %v, %v", at, step)
-	}
-	// The monotonic clock moves a second, the wall clock an hour back: strip
-	// and shift, as a stepped clock reads.
-	back := start.Add(time.Second)
-	c.lastWall = start.Add(0)
-	if at, step = c.stamp(back); step != 0 || at.Sub(entry.TimeOf(start)) != time.Second {
-		t.Fatalf("an ordinary second: %v, %v", at, step)
-	}
-	before := at
-	c.lastWall = back.Add(time.Hour) // what it would have been had the clock been right
-	c.last = entry.TimeOf(c.lastWall)
-	before = c.last
-	if at, _ = c.stamp(back.Add(2 * time.Second)); at < before {
-		t.Fatalf("time went back: %v after %v", at, before)
+	r.must(add("a", 1))
+	pass(time.Second, 0)
+	r.must(add("a", 1))
+	if got := story(); !slices.Equal(got[len(want):], []string{"1h30m6.4s", "1h30m7.4s"}) {
+		t.Fatalf("after the restart: %q", got[len(want):])
 	}
 }
 

@@ -91,7 +91,7 @@ func (l *Ledger) execute(r *request) {
 		}
 	}
 	var step time.Duration
-	if tx.at, step = l.clock.stamp(l.cfg.Now()); step != 0 {
+	if tx.at, step = l.stamps.next(l.cfg.Clock()); step != 0 {
 		l.noteStep(step)
 		tx.begin(r.cmd.Request)
 	}
