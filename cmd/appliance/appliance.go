@@ -82,7 +82,7 @@ type Appliance struct {
 type Tokens struct{ Operator, Regulator, Auditor string }
 
 // Open opens the house in a directory, or founds one there.
-func Open(ctx context.Context, cfg Config) (a *Appliance, err error) {
+func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
@@ -99,10 +99,10 @@ func Open(ctx context.Context, cfg Config) (a *Appliance, err error) {
 			return nil, err
 		}
 	}
-	a = &Appliance{}
+	a := &Appliance{}
 	defer func() {
 		if err != nil {
-			a.closeFiles()
+			a.Close(ctx)
 		}
 	}()
 	if err := a.openStore(&cfg); err != nil {
@@ -145,11 +145,9 @@ func Open(ctx context.Context, cfg Config) (a *Appliance, err error) {
 		TokenKey: k.token, VaultKey: k.vault, SessionAge: cfg.SessionAge, Log: cfg.Log,
 	})
 	if err != nil {
-		a.Ledger.Close(ctx)
 		return nil, err
 	}
 	if err := a.openFiles(cfg.Dir); err != nil {
-		a.Close(ctx)
 		return nil, err
 	}
 	return a, nil
@@ -176,20 +174,20 @@ func (a *Appliance) openStore(cfg *Config) error {
 
 // Close stops the house: what was accepted is finished until the context ends.
 func (a *Appliance) Close(ctx context.Context) error {
-	a.House.Close()
-	err := a.Ledger.Close(ctx)
-	return errors.Join(err, a.closeFiles())
-}
-
-func (a *Appliance) closeFiles() error {
-	var err error
+	var errs []error
+	if a.House != nil {
+		a.House.Close()
+	}
+	if a.Ledger != nil {
+		errs = append(errs, a.Ledger.Close(ctx))
+	}
 	if a.Store != nil {
-		err = a.Store.Close()
+		errs = append(errs, a.Store.Close())
 	}
 	if a.guard != nil {
-		err = errors.Join(err, a.guard.Close())
+		errs = append(errs, a.guard.Close())
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // openFiles writes what outsiders need and reads the credentials.

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"countroom/regulator/verify"
+
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // The test binary is also the program: a child with this variable runs main.
@@ -29,17 +31,19 @@ func TestMain(m *testing.M) {
 		main()
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	testscript.Main(m, map[string]func(){"countroom": main})
 }
 
 // server is the real program in a process of its own.
 type server struct {
-	t    *testing.T
-	dir  string
-	addr string
-	args []string
-	cmd  *exec.Cmd
-	log  bytes.Buffer
+	t      *testing.T
+	dir    string
+	scheme string
+	addr   string
+	client *http.Client // for readiness
+	args   []string
+	cmd    *exec.Cmd
+	log    bytes.Buffer
 }
 
 func newServer(t *testing.T, args ...string) *server {
@@ -48,7 +52,7 @@ func newServer(t *testing.T, args ...string) *server {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	return &server{t: t, dir: filepath.Join(t.TempDir(), "house"), addr: l.Addr().String(), args: args}
+	return &server{t: t, dir: filepath.Join(t.TempDir(), "house"), scheme: "http", addr: l.Addr().String(), client: http.DefaultClient, args: args}
 }
 
 func (s *server) start() {
@@ -61,7 +65,7 @@ func (s *server) start() {
 		s.t.Fatal(err)
 	}
 	for range 600 {
-		resp, err := http.Get("http://" + s.addr + "/readyz")
+		resp, err := s.client.Get(s.scheme + "://" + s.addr + "/readyz")
 		if err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
