@@ -105,7 +105,7 @@ func (f *foldsBuilder) Swap(ctx context.Context, at store.Head) error {
 	if err := s.batch.DeleteRange(old, prefixEnd(old), nil); err != nil {
 		return err
 	}
-	if err := s.write(s.batch, true); err != nil {
+	if err := s.write(s.db, s.batch, true); err != nil {
 		return err
 	}
 	s.publish(head)

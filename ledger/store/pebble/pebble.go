@@ -34,6 +34,11 @@ const (
 	// cacheBytes is for blocks and for up to four memtables, which Pebble takes out of it: one that is written, two that
 	// wait to be flushed and one kept for reuse.
 	cacheBytes = 320 << 20
+	// The same of the indexes.
+	indexMemTableBytes = 32 << 20
+	indexCacheBytes    = 128 << 20
+	// indexDir holds the secondary indexes.
+	indexDir = "index"
 	// retainedBytes is how large a batch's buffer may be to be used again.
 	retainedBytes = 16 << 20
 	// openBytes is what Pebble writes to open a store, next to a copy of its write-ahead logs.
@@ -70,6 +75,7 @@ type Store struct {
 	log      *slog.Logger
 	lock     *pebble.Lock
 	db       *pebble.DB
+	indexes  *pebble.DB // the secondary indexes, in a directory of their own
 
 	gate   gate
 	closed atomic.Bool
@@ -77,11 +83,11 @@ type Store struct {
 
 	commitMu sync.Mutex    // one synced write at a time; guards batch
 	batch    *pebble.Batch // buffer of Commit
-	indexMu  sync.Mutex    // one WriteIndex at a time; guards cursor
-	cursor   uint64
+	indexMu  sync.Mutex    // one WriteIndex at a time
 
 	mu      sync.Mutex // guards what follows, and every view's refs
 	view    *view      // newest durable state; replaced only under commitMu
+	indexed *indexView // newest indexes; replaced only under indexMu
 	readers map[*reader]struct{}
 	builder *foldsBuilder
 }
@@ -132,10 +138,30 @@ func Open(dir string, opts Options) (*Store, error) {
 	if s.db, err = open(dir, pebbleOptions(opts, s.lock)); err != nil {
 		return nil, errors.Join(fmt.Errorf("pebble: open %s: %w", dir, err), s.lock.Close())
 	}
+	if s.indexes, err = s.openIndexes(opts); err != nil {
+		return nil, errors.Join(fmt.Errorf("pebble: open the indexes in %s: %w", dir, err), s.db.Close(), s.lock.Close())
+	}
 	if err := s.load(create); err != nil {
-		return nil, errors.Join(err, s.db.Close(), s.lock.Close())
+		return nil, errors.Join(err, s.indexes.Close(), s.db.Close(), s.lock.Close())
 	}
 	return s, nil
+}
+
+// openIndexes opens the database of the secondary indexes. They have one of their own because their keys are random and
+// short where leaves are in order and long: together, each merge of the one rewrote the other, and a commit waited for
+// each run of index rows to be applied.
+func (s *Store) openIndexes(opts Options) (*pebble.DB, error) {
+	dir := s.fs.PathJoin(s.dir, indexDir)
+	if !opts.ReadOnly {
+		if err := s.fs.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	opts.Create = !opts.ReadOnly // what is lost is built anew
+	o := pebbleOptions(opts, nil)
+	o.CacheSize, o.MemTableSize = indexCacheBytes, indexMemTableBytes
+	o.L0CompactionThreshold, o.LBaseMaxBytes = 0, 0 // Pebble's defaults
+	return open(dir, o)
 }
 
 // roomToOpen keeps Pebble from opening for writing on a full disk, where it would try for ever to flush its logs.
@@ -150,20 +176,25 @@ func (s *Store) roomToOpen() error {
 	if err != nil {
 		return fmt.Errorf("pebble: free space of %s: %w", s.dir, err)
 	}
-	names, err := s.fs.List(s.dir)
-	if err != nil {
-		return fmt.Errorf("pebble: list %s: %w", s.dir, err)
-	}
 	need := uint64(openBytes)
-	for _, name := range names {
-		if filepath.Ext(name) != ".log" {
-			continue
+	for _, dir := range []string{s.dir, s.fs.PathJoin(s.dir, indexDir)} {
+		names, err := s.fs.List(dir)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // of a new store
 		}
-		info, err := s.fs.Stat(s.fs.PathJoin(s.dir, name))
 		if err != nil {
-			return fmt.Errorf("pebble: %w", err)
+			return fmt.Errorf("pebble: list %s: %w", dir, err)
 		}
-		need += uint64(info.Size())
+		for _, name := range names {
+			if filepath.Ext(name) != ".log" {
+				continue
+			}
+			info, err := s.fs.Stat(s.fs.PathJoin(dir, name))
+			if err != nil {
+				return fmt.Errorf("pebble: %w", err)
+			}
+			need += uint64(info.Size())
+		}
 	}
 	if usage.AvailBytes < need {
 		return fmt.Errorf("pebble: %s has %d MiB left and needs %d to be opened for writing: make room, or open it read-only: %w",
@@ -252,15 +283,16 @@ func (s *Store) load(create bool) (err error) {
 			return fmt.Errorf("pebble: %w", err)
 		}
 	}
-	b, err := s.latest(keyCursor)
+	b, err := get(s.indexes, keyCursor)
 	if err != nil {
 		return fmt.Errorf("pebble: read index cursor: %w", err)
 	}
-	if s.cursor, err = parseCursor(b); err != nil {
+	cursor, err := parseCursor(b)
+	if err != nil {
 		return fmt.Errorf("pebble: %w", err)
 	}
-	if s.cursor > head.Size {
-		return fmt.Errorf("pebble: %w: index cursor %d is beyond log size %d", store.ErrCorrupt, s.cursor, head.Size)
+	if cursor > head.Size {
+		return fmt.Errorf("pebble: %w: index cursor %d is beyond log size %d", store.ErrCorrupt, cursor, head.Size)
 	}
 	if !s.readOnly {
 		s.batch = s.db.NewBatch(pebble.WithMaxRetainedSizeBytes(retainedBytes))
@@ -269,6 +301,7 @@ func (s *Store) load(create bool) (err error) {
 		}
 	}
 	s.view = &view{snap: s.db.NewSnapshot(), head: head, refs: 1}
+	s.indexed = &indexView{snap: s.indexes.NewSnapshot(), cursor: cursor, refs: 1}
 	return nil
 }
 
@@ -339,7 +372,7 @@ func (s *Store) Commit(ctx context.Context, b *store.Batch) error {
 	if err := s.batch.Set(keyHead, appendHead(make([]byte, 0, headSize), b.Next), nil); err != nil {
 		return err
 	}
-	if err := s.write(s.batch, true); err != nil {
+	if err := s.write(s.db, s.batch, true); err != nil {
 		return err
 	}
 	s.publish(b.Next)
@@ -382,8 +415,8 @@ func (s *Store) Checkpoint() ([]byte, error) {
 	return s.latest(keyCheckpoint)
 }
 
-// WriteIndex implements store.Store. Pebble applies batches in order, so that a Commit that comes meanwhile waits for at
-// most one call: several calls of some thousand rows disturb it less than a large one.
+// WriteIndex implements store.Store. The write-ahead log of the indexes has one order, so what a power cut takes is always a
+// suffix.
 func (s *Store) WriteIndex(next uint64, rows []store.Row) error {
 	size, err := store.CheckIndex(rows)
 	if err != nil {
@@ -391,8 +424,8 @@ func (s *Store) WriteIndex(next uint64, rows []store.Row) error {
 	}
 	s.indexMu.Lock()
 	defer s.indexMu.Unlock()
-	if next < s.cursor {
-		return fmt.Errorf("%w: next %d is below the index cursor %d", store.ErrInvalid, next, s.cursor)
+	if cursor := s.indexed.cursor; next < cursor {
+		return fmt.Errorf("%w: next %d is below the index cursor %d", store.ErrInvalid, next, cursor)
 	}
 	if n := s.Head().Size; next > n {
 		return fmt.Errorf("%w: next %d is beyond log size %d", store.ErrInvalid, next, n)
@@ -411,32 +444,22 @@ func (s *Store) ResetIndex() error {
 
 // writeIndex writes what fill adds to a batch together with the cursor. It is called under indexMu.
 func (s *Store) writeIndex(next uint64, size int, fill func(*pebble.Batch) error) error {
-	err := s.writeUnsynced(func(b *pebble.Batch) error {
+	return s.unsynced(s.indexes, func(b *pebble.Batch) error {
 		if err := fill(b); err != nil {
 			return err
 		}
 		return b.Set(keyCursor, binary.BigEndian.AppendUint64(nil, next), nil)
-	}, pebble.WithInitialSizeBytes(size+1<<10))
-	if err != nil {
-		return err
-	}
-	s.cursor = next
-	// Readers see it from now on, also when no commit follows. Under commitMu no batch is applied and not yet synced.
-	if err := s.gate.enter(); err != nil {
-		return err
-	}
-	defer s.gate.leave()
-	s.commitMu.Lock()
-	defer s.commitMu.Unlock()
-	if s.broken.Load() == nil {
-		s.publish(s.view.head)
-	}
-	return nil
+	}, func() { s.publishIndex(next) }, pebble.WithInitialSizeBytes(size+1<<10))
 }
 
 // writeUnsynced writes what fill adds to a batch, atomically, and lets a later sync make it durable. The write-ahead log
 // has one order, so what a power cut takes is always a suffix.
 func (s *Store) writeUnsynced(fill func(*pebble.Batch) error, opts ...pebble.BatchOption) error {
+	return s.unsynced(s.db, fill, func() {}, opts...)
+}
+
+// unsynced writes to one of the databases, and calls done while the store is still open.
+func (s *Store) unsynced(db *pebble.DB, fill func(*pebble.Batch) error, done func(), opts ...pebble.BatchOption) error {
 	if err := s.gate.enter(); err != nil {
 		return err
 	}
@@ -444,12 +467,16 @@ func (s *Store) writeUnsynced(fill func(*pebble.Batch) error, opts ...pebble.Bat
 	if err := s.mayWrite(context.Background()); err != nil {
 		return err
 	}
-	b := s.db.NewBatch(opts...)
+	b := db.NewBatch(opts...)
 	defer b.Close()
 	if err := fill(b); err != nil {
 		return err
 	}
-	return s.write(b, false)
+	if err := s.write(db, b, false); err != nil {
+		return err
+	}
+	done()
+	return nil
 }
 
 func (s *Store) mayWrite(ctx context.Context) error {
@@ -463,8 +490,8 @@ func (s *Store) mayWrite(ctx context.Context) error {
 }
 
 // write applies b, and poisons the store when that fails.
-func (s *Store) write(b *pebble.Batch, sync bool) error {
-	err := s.apply(b, sync)
+func (s *Store) write(db *pebble.DB, b *pebble.Batch, sync bool) error {
+	err := apply(db, b, sync)
 	if err == nil {
 		return nil
 	}
@@ -474,13 +501,13 @@ func (s *Store) write(b *pebble.Batch, sync bool) error {
 	return fmt.Errorf("pebble: the write may or may not be durable: %w", err)
 }
 
-func (s *Store) apply(b *pebble.Batch, sync bool) (err error) {
+func apply(db *pebble.DB, b *pebble.Batch, sync bool) (err error) {
 	defer recoverFatal(&err)
 	if !sync {
-		return s.db.Apply(b, pebble.NoSync)
+		return db.Apply(b, pebble.NoSync)
 	}
 	// Apply would end in Fatalf when the sync fails; SyncWait returns that error.
-	if err := s.db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
+	if err := db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
 		return err
 	}
 	return b.SyncWait()
@@ -506,7 +533,7 @@ func (s *Store) Close() error {
 	}
 	s.gate.close()
 	s.mu.Lock()
-	views := []*view{s.view}
+	views := []state{{s.view, s.indexed}}
 	for r := range s.readers {
 		views = append(views, r.view)
 	}
@@ -514,11 +541,11 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	var errs []error
 	for _, v := range views {
-		errs = append(errs, s.release(v))
+		errs = append(errs, s.releaseState(v))
 	}
 	if s.batch != nil {
 		errs = append(errs, s.batch.Close())
 	}
-	errs = append(errs, s.db.Close(), s.lock.Close())
+	errs = append(errs, s.indexes.Close(), s.db.Close(), s.lock.Close())
 	return errors.Join(errs...)
 }

@@ -369,16 +369,15 @@ func TestFormatVersion(t *testing.T) {
 // Whatever stands in the database, a read gives an error and does not panic.
 func TestDamagedRows(t *testing.T) {
 	for name, damage := range map[string]func(*pebble.DB) error{
-		"no leaves":            func(db *pebble.DB) error { return db.Delete(leavesKey(nil, 0), pebble.Sync) },
-		"a gap":                func(db *pebble.DB) error { return db.Delete(leavesKey(nil, 2), pebble.Sync) },
-		"the last missing":     func(db *pebble.DB) error { return db.Delete(leavesKey(nil, 4), pebble.Sync) },
-		"an empty row":         func(db *pebble.DB) error { return db.Set(leavesKey(nil, 2), nil, pebble.Sync) },
-		"half a length":        func(db *pebble.DB) error { return db.Set(leavesKey(nil, 2), []byte{0}, pebble.Sync) },
-		"half a leaf":          func(db *pebble.DB) error { return db.Set(leavesKey(nil, 2), []byte{0, 2, 'x'}, pebble.Sync) },
-		"a leaf too many":      func(db *pebble.DB) error { return db.Set(leavesKey(nil, 2), make([]byte, 6), pebble.Sync) },
-		"a key that is odd":    func(db *pebble.DB) error { return db.Set(append(leavesKey(nil, 2), 0), nil, pebble.Sync) },
-		"a cursor that is odd": func(db *pebble.DB) error { return db.Set(keyCursor, []byte{1}, pebble.Sync) },
-		"a tile cut short":     func(db *pebble.DB) error { return db.Set(tileKey(nil, 0, 0), []byte{1}, pebble.Sync) },
+		"no leaves":         func(db *pebble.DB) error { return db.Delete(leavesKey(nil, 0), pebble.Sync) },
+		"a gap":             func(db *pebble.DB) error { return db.Delete(leavesKey(nil, 2), pebble.Sync) },
+		"the last missing":  func(db *pebble.DB) error { return db.Delete(leavesKey(nil, 4), pebble.Sync) },
+		"an empty row":      func(db *pebble.DB) error { return db.Set(leavesKey(nil, 2), nil, pebble.Sync) },
+		"half a length":     func(db *pebble.DB) error { return db.Set(leavesKey(nil, 2), []byte{0}, pebble.Sync) },
+		"half a leaf":       func(db *pebble.DB) error { return db.Set(leavesKey(nil, 2), []byte{0, 2, 'x'}, pebble.Sync) },
+		"a leaf too many":   func(db *pebble.DB) error { return db.Set(leavesKey(nil, 2), make([]byte, 6), pebble.Sync) },
+		"a key that is odd": func(db *pebble.DB) error { return db.Set(append(leavesKey(nil, 2), 0), nil, pebble.Sync) },
+		"a tile cut short":  func(db *pebble.DB) error { return db.Set(tileKey(nil, 0, 0), []byte{1}, pebble.Sync) },
 	} {
 		s := mustOpen(t, "data", Options{FS: vfs.NewMem(), Create: true})
 		for range 3 {
@@ -388,14 +387,46 @@ func TestDamagedRows(t *testing.T) {
 		s.publish(s.Head())
 		r, err := s.Snapshot()
 		check(t, err)
-		_, err1 := r.IndexCursor()
-		_, err2 := r.Tile(0, 0)
-		err = errors.Join(err1, err2, r.Leaves(0, 6, func(uint64, []byte) error { return nil }))
+		_, err1 := r.Tile(0, 0)
+		err = errors.Join(err1, r.Leaves(0, 6, func(uint64, []byte) error { return nil }))
 		if !errors.Is(err, store.ErrCorrupt) {
 			t.Errorf("%s: got error %v, want %v", name, err, store.ErrCorrupt)
 		}
 		check(t, s.Close())
 	}
+}
+
+// The cursor of the indexes is read once, at the start.
+func TestDamagedCursor(t *testing.T) {
+	for name, value := range map[string][]byte{"odd": {1}, "beyond the log": binary.BigEndian.AppendUint64(nil, 3)} {
+		fs := vfs.NewMem()
+		s := mustOpen(t, "data", Options{FS: fs, Create: true})
+		check(t, commit(t, s, 2))
+		check(t, s.indexes.Set(keyCursor, value, pebble.Sync))
+		check(t, s.Close())
+		if s, err := Open("data", Options{FS: fs}); !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("%s: opened %v, %v", name, s, err)
+		}
+	}
+}
+
+// Indexes that are gone are empty: whoever writes them begins anew.
+func TestLostIndexes(t *testing.T) {
+	fs := vfs.NewMem()
+	s := mustOpen(t, "data", Options{FS: fs, Create: true})
+	check(t, commit(t, s, 2))
+	check(t, s.WriteIndex(2, []store.Row{{Key: []byte("k"), Value: []byte("v")}}))
+	check(t, s.Close())
+	check(t, fs.RemoveAll(fs.PathJoin("data", indexDir)))
+	s = mustOpen(t, "data", Options{FS: fs})
+	cursor, err := s.IndexCursor()
+	check(t, err)
+	row, err := s.Index([]byte("k"))
+	check(t, err)
+	if cursor != 0 || row != nil || s.Head().Size != 2 {
+		t.Errorf("cursor %d, row %q, size %d", cursor, row, s.Head().Size)
+	}
+	check(t, s.Close())
 }
 
 func FuzzUnpackLeaf(f *testing.F) {

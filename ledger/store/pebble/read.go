@@ -19,6 +19,19 @@ type view struct {
 	refs int
 }
 
+// indexView is the secondary indexes as of one cursor, likewise.
+type indexView struct {
+	snap   *pebble.Snapshot
+	cursor uint64
+	refs   int
+}
+
+// state is what one reader sees. The cursor is never beyond the head, as only durable leaves are indexed.
+type state struct {
+	*view
+	indexed *indexView
+}
+
 // publish makes what has been written the state that is read. It is called under commitMu, so that nothing is applied and
 // not yet synced, but for what needs no sync.
 func (s *Store) publish(head store.Head) {
@@ -32,11 +45,24 @@ func (s *Store) publish(head store.Head) {
 	}
 }
 
-func (s *Store) acquire() *view {
+// publishIndex makes what has been written to the indexes what is read. It is called under indexMu.
+func (s *Store) publishIndex(cursor uint64) {
+	v := &indexView{snap: s.indexes.NewSnapshot(), cursor: cursor, refs: 1}
+	s.mu.Lock()
+	old := s.indexed
+	s.indexed = v
+	s.mu.Unlock()
+	if err := s.releaseIndex(old); err != nil {
+		s.log.Error("close snapshot", "error", err.Error())
+	}
+}
+
+func (s *Store) acquire() state {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.view.refs++
-	return s.view
+	s.indexed.refs++
+	return state{s.view, s.indexed}
 }
 
 func (s *Store) release(v *view) error {
@@ -48,6 +74,21 @@ func (s *Store) release(v *view) error {
 		return nil
 	}
 	return v.snap.Close()
+}
+
+func (s *Store) releaseIndex(v *indexView) error {
+	s.mu.Lock()
+	v.refs--
+	last := v.refs == 0
+	s.mu.Unlock()
+	if !last {
+		return nil
+	}
+	return v.snap.Close()
+}
+
+func (s *Store) releaseState(v state) error {
+	return errors.Join(s.release(v.view), s.releaseIndex(v.indexed))
 }
 
 // get returns a copy of a value, nil when absent.
@@ -83,16 +124,11 @@ func (v *view) vault(key []byte) ([]byte, error) {
 	return get(v.snap, append(append(make([]byte, 0, 64), kindVault), key...))
 }
 
-func (v *view) index(key []byte) ([]byte, error) {
-	return get(v.snap, append(append(make([]byte, 0, 64), kindIndex), key...))
-}
+func (v state) row(key []byte) ([]byte, error)   { return v.view.row(key) }
+func (v state) vault(key []byte) ([]byte, error) { return v.view.vault(key) }
 
-func (v *view) cursor() (uint64, error) {
-	b, err := get(v.snap, keyCursor)
-	if err != nil {
-		return 0, err
-	}
-	return parseCursor(b)
+func (v state) index(key []byte) ([]byte, error) {
+	return get(v.indexed.snap, append(append(make([]byte, 0, 64), kindIndex), key...))
 }
 
 func (v *view) tile(level int, index uint64) ([]byte, error) {
@@ -172,8 +208,8 @@ func (v *view) leaves(from, to uint64, yield func(uint64, []byte) error) (err er
 }
 
 // scan yields the rows with from <= key < to, their keys without the first strip bytes.
-func (v *view) scan(from, to []byte, strip int, reverse bool, yield func(store.Row) error) (err error) {
-	it, err := v.snap.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+func scan(in pebble.Reader, from, to []byte, strip int, reverse bool, yield func(store.Row) error) (err error) {
+	it, err := in.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return damage(err)
 	}
@@ -202,15 +238,15 @@ func stopped(err error) error {
 	return err
 }
 
-// read calls a method of the newest view.
-func read[T any](s *Store, method func(*view) (T, error)) (value T, err error) {
+// read calls a method of the newest state.
+func read[T any](s *Store, method func(state) (T, error)) (value T, err error) {
 	if err := s.gate.enter(); err != nil {
 		return value, err
 	}
 	defer s.gate.leave()
 	v := s.acquire()
 	value, err = method(v)
-	return value, cmp.Or(err, s.release(v))
+	return value, cmp.Or(err, s.releaseState(v))
 }
 
 // Head implements store.Getter.
@@ -222,30 +258,32 @@ func (s *Store) Head() store.Head {
 
 // Row implements store.Getter.
 func (s *Store) Row(key []byte) ([]byte, error) {
-	return read(s, func(v *view) ([]byte, error) { return v.row(key) })
+	return read(s, func(v state) ([]byte, error) { return v.row(key) })
 }
 
 // Vault implements store.Getter.
 func (s *Store) Vault(key []byte) ([]byte, error) {
-	return read(s, func(v *view) ([]byte, error) { return v.vault(key) })
+	return read(s, func(v state) ([]byte, error) { return v.vault(key) })
 }
 
 // Index implements store.Getter.
 func (s *Store) Index(key []byte) ([]byte, error) {
-	return read(s, func(v *view) ([]byte, error) { return v.index(key) })
+	return read(s, func(v state) ([]byte, error) { return v.index(key) })
 }
 
 // IndexCursor implements store.Getter.
-func (s *Store) IndexCursor() (uint64, error) { return read(s, (*view).cursor) }
+func (s *Store) IndexCursor() (uint64, error) {
+	return read(s, func(v state) (uint64, error) { return v.indexed.cursor, nil })
+}
 
 // Leaf implements store.Getter.
 func (s *Store) Leaf(index uint64) ([]byte, error) {
-	return read(s, func(v *view) ([]byte, error) { return v.leaf(index) })
+	return read(s, func(v state) ([]byte, error) { return v.leaf(index) })
 }
 
 // Tile implements store.Getter.
 func (s *Store) Tile(level int, index uint64) ([]byte, error) {
-	return read(s, func(v *view) ([]byte, error) { return v.tile(level, index) })
+	return read(s, func(v state) ([]byte, error) { return v.tile(level, index) })
 }
 
 // Snapshot implements store.Store.
@@ -261,10 +299,10 @@ func (s *Store) Snapshot() (store.Reader, error) {
 	return r, nil
 }
 
-// reader is a store.Reader: a view that is held on to.
+// reader is a store.Reader: a state that is held on to.
 type reader struct {
 	s      *Store
-	view   *view
+	view   state
 	closed atomic.Bool
 }
 
@@ -275,7 +313,7 @@ func (r *reader) enter() error {
 	return r.s.gate.enter()
 }
 
-func (r *reader) get(method func(*view, []byte) ([]byte, error), key []byte) ([]byte, error) {
+func (r *reader) get(method func(state, []byte) ([]byte, error), key []byte) ([]byte, error) {
 	if err := r.enter(); err != nil {
 		return nil, err
 	}
@@ -284,16 +322,16 @@ func (r *reader) get(method func(*view, []byte) ([]byte, error), key []byte) ([]
 }
 
 func (r *reader) Head() store.Head                 { return r.view.head }
-func (r *reader) Row(key []byte) ([]byte, error)   { return r.get((*view).row, key) }
-func (r *reader) Vault(key []byte) ([]byte, error) { return r.get((*view).vault, key) }
-func (r *reader) Index(key []byte) ([]byte, error) { return r.get((*view).index, key) }
+func (r *reader) Row(key []byte) ([]byte, error)   { return r.get(state.row, key) }
+func (r *reader) Vault(key []byte) ([]byte, error) { return r.get(state.vault, key) }
+func (r *reader) Index(key []byte) ([]byte, error) { return r.get(state.index, key) }
 
 func (r *reader) IndexCursor() (uint64, error) {
 	if err := r.enter(); err != nil {
 		return 0, err
 	}
 	defer r.s.gate.leave()
-	return r.view.cursor()
+	return r.view.indexed.cursor, nil
 }
 
 func (r *reader) Leaf(index uint64) ([]byte, error) {
@@ -334,7 +372,7 @@ func (r *reader) scanPrefix(space, prefix []byte, yield func(store.Row) error) e
 	}
 	defer r.s.gate.leave()
 	from := slices.Concat(space, prefix)
-	return r.view.scan(from, prefixEnd(from), len(space), false, yield)
+	return scan(r.view.snap, from, prefixEnd(from), len(space), false, yield)
 }
 
 func (r *reader) ScanIndex(from, to []byte, reverse bool, yield func(store.Row) error) error {
@@ -346,7 +384,7 @@ func (r *reader) ScanIndex(from, to []byte, reverse bool, yield func(store.Row) 
 	if to != nil {
 		upper = append([]byte{kindIndex}, to...)
 	}
-	return r.view.scan(lower, upper, 1, reverse, yield)
+	return scan(r.view.indexed.snap, lower, upper, 1, reverse, yield)
 }
 
 func (r *reader) Close() error {
@@ -360,5 +398,5 @@ func (r *reader) Close() error {
 	r.s.mu.Lock()
 	delete(r.s.readers, r)
 	r.s.mu.Unlock()
-	return r.s.release(r.view)
+	return r.s.releaseState(r.view)
 }

@@ -1,0 +1,134 @@
+package system_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"countroom/ledger/book"
+	"countroom/ledger/entry"
+	"countroom/ledger/money"
+	"countroom/ledger/system"
+)
+
+func created(format uint64) entry.Record { return &system.HouseCreated{Format: format} }
+
+func active(size, term uint64) entry.Record { return &system.HouseActive{Size: size, Term: term} }
+
+// The first process creates the house, a second one takes over; what is said
+// about clocks and alarms in between changes no row.
+var story = []entry.Record{
+	created(1),
+	active(1, 1),
+	&system.ClockStepped{StepMicroseconds: -5},
+	&system.AlarmRaised{Alarm: system.AlarmKeyReused, Count: 1},
+	active(4, 2),
+}
+
+// tell folds the first n entries of the story.
+func tell(t *testing.T, n int) book.Memory {
+	t.Helper()
+	rows := book.Memory{}
+	for i, r := range story[:n] {
+		if err := system.Fold(rows, uint64(i), r); err != nil {
+			t.Fatalf("entry %d, %s: %v", i, r.Type(), err)
+		}
+	}
+	return rows
+}
+
+// written gives the rows as stored, one a line.
+func written(t *testing.T, rows book.Memory) string {
+	t.Helper()
+	var lines []string
+	for key, row := range rows {
+		b, err := entry.AppendObject(nil, row)
+		if err != nil {
+			t.Fatalf("row %s: %v", key, err)
+		}
+		if _, err := system.Kinds.Decode(key, b); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, key+" "+string(b))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+func TestStory(t *testing.T) {
+	for n, want := range []string{
+		``,
+		`house {"format":1,"term":0}`,
+		`house {"format":1,"term":1}`,
+		`house {"format":1,"term":1}`,
+		`house {"format":1,"term":1}`,
+		`house {"format":1,"term":2}`,
+	} {
+		if got := written(t, tell(t, n)); got != want {
+			t.Errorf("after %d entries:\n%s\nwant:\n%s", n, got, want)
+		}
+	}
+}
+
+func TestBrokenRules(t *testing.T) {
+	for name, c := range map[string]struct {
+		after int // entries of the story
+		index uint64
+		r     entry.Record
+		rule  string
+	}{
+		"active before created":    {0, 0, active(0, 1), "house-created-first"},
+		"created late":             {0, 1, created(1), "house-created-first"},
+		"created twice":            {5, 5, created(1), "house-created-first"},
+		"created twice as entry 0": {1, 0, created(1), "house-created-first"},
+		"format of the future":     {0, 0, created(2), "format"},
+		"format 0":                 {0, 0, created(0), "format"},
+		"head too short":           {5, 5, active(4, 3), "active-head"},
+		"head too long":            {5, 5, active(6, 3), "active-head"},
+		"first term 0":             {1, 1, active(1, 0), "term"},
+		"first term 2":             {1, 1, active(1, 2), "term"},
+		"term again":               {5, 5, active(5, 2), "term"},
+		"term back":                {5, 5, active(5, 1), "term"},
+		"term skipped":             {5, 5, active(5, 4), "term"},
+		"term beyond all integers": {5, 5, active(5, money.Max), "term"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			breaks(t, system.Fold(tell(t, c.after), c.index, c.r), c.rule)
+		})
+	}
+}
+
+// breaks demands that err is a violation of the rule.
+func breaks(t *testing.T, err error, rule string) {
+	t.Helper()
+	var v *book.Violation
+	if !errors.Is(err, book.ErrBroken) || !errors.As(err, &v) || v.Rule != rule {
+		t.Errorf("%v; want %s broken", err, rule)
+	}
+}
+
+func TestKeysAreFoundByRole(t *testing.T) {
+	r := &system.HouseCreated{Keys: []system.Key{{Role: system.RoleCheckpoint, Public: "a"}, {Role: system.RoleSeeds, Public: "b"}}}
+	for role, want := range map[string]string{system.RoleCheckpoint: "a", system.RoleSeeds: "b"} {
+		if k := r.Key(role); k == nil || k.Public != want {
+			t.Errorf("%s: %v", role, k)
+		}
+	}
+	if k := r.Key(system.RoleExports); k != nil {
+		t.Errorf("a key that is not there: %v", k)
+	}
+}
+
+// A house names at most 16 keys; no list is believed beyond that.
+func TestKeysAreBounded(t *testing.T) {
+	r := &system.HouseCreated{Header: entry.Header{ID: entry.NewUUID([16]byte{})}}
+	for n := range 18 {
+		_, err := entry.Append(nil, r)
+		if (err == nil) != (n <= 16) {
+			t.Errorf("%d keys: %v", n, err)
+		}
+		r.Keys = append(r.Keys, system.Key{Role: fmt.Sprint("role-", n)})
+	}
+}
