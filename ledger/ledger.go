@@ -256,6 +256,9 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err := l.openTree(); err != nil {
 		return nil, err
 	}
+	if err := l.checkKey(); err != nil {
+		return nil, err
+	}
 	if cfg.ReadOnly {
 		return l, l.openReadOnly()
 	}
@@ -322,6 +325,23 @@ func (l *Ledger) openTree() (err error) {
 			return 0, false, err
 		}
 		return found[0], tlog.LeafHash(leaf) == tlog.Hash(h), nil
+	}
+	return nil
+}
+
+// checkKey holds the key against the checkpoint that was stored last, before
+// anything is signed: another key would begin another log on top of this one.
+func (l *Ledger) checkKey() error {
+	cp, err := l.store.Checkpoint()
+	if err != nil || cp == nil {
+		return err
+	}
+	v, err := tlog.NewVerifier(l.vkey)
+	if err != nil {
+		return err
+	}
+	if _, err := tlog.Open(cp, v); err != nil {
+		return fmt.Errorf("the checkpoint key or the origin is not this log's: restore the key file that belongs to it: %w", err)
 	}
 	return nil
 }

@@ -158,16 +158,18 @@ func Open(ctx context.Context, l *ledger.Ledger, cfg Config) (*House, error) {
 		}
 		h.definitions[g.id] = g
 	}
+	if l.Signed() != nil { // nothing is written before it is certain that all keys belong to this log
+		for _, check := range []func(context.Context) error{h.checkIdentity, h.checkVault, h.loadGames, h.seeds.load} {
+			if err := check(ctx); err != nil {
+				return nil, err
+			}
+		}
+	}
 	if l.Ready() == nil {
 		if err := h.start(ctx); err != nil {
 			return nil, err
 		}
-	}
-	if err := h.loadGames(ctx); err != nil {
-		return nil, err
-	}
-	if l.Ready() == nil {
-		if err := h.seeds.load(ctx); err != nil {
+		if err := h.seeds.begin(ctx); err != nil {
 			return nil, err
 		}
 		h.done.Add(1)
@@ -190,18 +192,21 @@ func compile(d *slots.Definition) (*game, error) {
 	return g, err
 }
 
-// start makes this process the log's writer.
+// start makes this process the log's writer and, in a new house, enables all
+// games that were configured.
 func (h *House) start(ctx context.Context) error {
 	signed := h.ledger.Signed()
 	reason := "start"
 	if signed == nil {
 		reason = "created"
 	}
+	checkRow := h.vault.seal(vaultCheck, []byte(h.cfg.Origin))
 	_, err := h.ledger.Update(ctx, ledger.Command{Reads: []string{system.StateKey}, Run: func(tx *ledger.Tx) error {
 		if tx.Size() == 0 {
 			if _, err := tx.Append(&system.HouseCreated{Header: byHouse(), Format: system.Format, Keys: h.cfg.Keys, Origin: h.cfg.Origin}); err != nil {
 				return err
 			}
+			tx.PutVault(vaultCheck, checkRow)
 		}
 		active := &system.HouseActive{Header: byHouse(), Node: h.cfg.Node, Reason: reason, Release: h.cfg.Release, Size: tx.Size(), Term: h.ledger.Term()}
 		if signed != nil {
@@ -213,11 +218,42 @@ func (h *House) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("becoming the writer: %w", err)
 	}
-	return h.checkIdentity()
+	if signed != nil {
+		return nil
+	}
+	for _, d := range h.cfg.Games {
+		if _, err := h.enable(ctx, entry.Request{}, "house", h.definitions[d.ID], "first start"); err != nil {
+			return fmt.Errorf("enabling %s: %w", d.ID, err)
+		}
+	}
+	return nil
+}
+
+// vaultCheck is the row that tells whether the vault key is the right one.
+const vaultCheck = "vault/check"
+
+// checkVault refuses to go on with a vault key that opens nothing: known
+// players would be strangers.
+func (h *House) checkVault(ctx context.Context) error {
+	var row *ledger.VaultRow
+	err := h.ledger.View(ctx, func(rows book.Reader) error {
+		row = book.Get[ledger.VaultRow](rows, vaultCheck)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if row == nil {
+		return errors.New("the vault of this log is missing")
+	}
+	if _, err := h.vault.open(vaultCheck, row.Value); err != nil {
+		return fmt.Errorf("the vault key is not this house's: restore the key file that belongs to this log: %w", err)
+	}
+	return nil
 }
 
 // checkIdentity refuses to go on a log that belongs to other keys.
-func (h *House) checkIdentity() error {
+func (h *House) checkIdentity(context.Context) error {
 	e, err := h.ledger.Entry(0)
 	if err != nil {
 		return err
@@ -239,8 +275,7 @@ func (h *House) checkIdentity() error {
 
 func byHouse() entry.Header { return entry.Header{Actor: "house"} }
 
-// loadGames compiles what the log enabled and, in a new house, enables all
-// games that were configured.
+// loadGames compiles what the log enabled.
 func (h *House) loadGames(ctx context.Context) error {
 	var ids []string
 	known := map[string]rounds.Game{}
@@ -274,14 +309,6 @@ func (h *House) loadGames(ctx context.Context) error {
 			return fmt.Errorf("game %s: entry %d: %w", id, e.Index, err)
 		}
 		h.keepGame(g)
-	}
-	if len(ids) > 0 || h.ledger.Ready() != nil {
-		return nil
-	}
-	for _, d := range h.cfg.Games {
-		if _, err := h.enable(ctx, entry.Request{}, "house", h.definitions[d.ID], "first start"); err != nil {
-			return fmt.Errorf("enabling %s: %w", d.ID, err)
-		}
 	}
 	return nil
 }

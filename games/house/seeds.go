@@ -118,7 +118,7 @@ func (s *seeds) look(ctx context.Context) (now epoch.State, oldest *epoch.Epoch,
 }
 
 // load opens the secrets of the epochs that can still draw, so that a restart
-// goes on where the log ends. It waits until the first epoch is committed.
+// goes on where the log ends.
 func (s *seeds) load(ctx context.Context) error {
 	now, _, err := s.look(ctx)
 	if err != nil {
@@ -131,10 +131,16 @@ func (s *seeds) load(ctx context.Context) error {
 		}
 		s.keep(n, chance.NewDrawer(chance.DeriveKey(secret, c.Commitment, nil), s.h.cfg.Origin))
 	}
-	if now.Committed <= max(now.Active, now.Closed) {
-		return s.commit(ctx, now.Committed+1)
-	}
 	return nil
+}
+
+// begin waits until an epoch is there to draw from.
+func (s *seeds) begin(ctx context.Context) error {
+	now, _, err := s.look(ctx)
+	if err == nil && now.Committed <= max(now.Active, now.Closed) {
+		err = s.commit(ctx, now.Committed+1)
+	}
+	return err
 }
 
 // unseal opens the secret of an epoch from the log.
@@ -263,16 +269,17 @@ func (s *seeds) step(ctx context.Context) error {
 			return fmt.Errorf("closing epoch %d: %w", now.Active, err)
 		}
 	}
-	if now.Committed <= max(now.Active, now.Closed) {
-		if err := s.commit(ctx, now.Committed+1); err != nil {
-			return fmt.Errorf("committing epoch %d: %w", now.Committed+1, err)
-		}
-	}
+	// A reveal needs no entropy: it comes first, whatever becomes of the next seed.
 	if oldest != nil && oldest.ClosedIndex != 0 && at >= oldest.ClosedAt.Add(oldest.Limits.RevealDelay()) {
 		if err := s.reveal(ctx, now.Revealed+1); err != nil {
 			return fmt.Errorf("revealing epoch %d: %w", now.Revealed+1, err)
 		}
 		s.rouse() // there may be another
+	}
+	if now.Committed <= max(now.Active, now.Closed) {
+		if err := s.commit(ctx, now.Committed+1); err != nil {
+			return fmt.Errorf("committing epoch %d: %w", now.Committed+1, err)
+		}
 	}
 	return nil
 }
