@@ -1,0 +1,219 @@
+package ledger
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"countroom/ledger/entry"
+	"countroom/ledger/store"
+	"countroom/ledger/tlog"
+)
+
+// Open opens the log in the store: it rebuilds the edge of the tree, holds the
+// head against the guard, signs it again, and starts to accept commands.
+func Open(ctx context.Context, cfg Config) (*Ledger, error) {
+	if cfg.Clock == nil {
+		cfg.Clock = systemClock()
+	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Reader
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.Fatal == nil {
+		cfg.Fatal = func(err error) {
+			cfg.Log.Error("the ledger stops", "error", err)
+			os.Exit(1)
+		}
+	}
+	if cfg.QueueMost == 0 {
+		cfg.QueueMost = 16384
+	}
+	if cfg.CacheRows == 0 {
+		cfg.CacheRows = 1 << 18
+	}
+	head := cfg.Store.Head()
+	l := &Ledger{
+		cfg: cfg, store: cfg.Store, books: cfg.Books, term: head.Term + 1, size: head.Size,
+		wake: make(chan struct{}, 1), idle: make(chan struct{}), rows: newCache(cfg.CacheRows / 2),
+		random: bufio.NewReaderSize(cfg.Random, 4096), number: 1,
+		toCommit: make(chan *batch), flush: make(chan struct{}, 1),
+		signedMore: make(chan struct{}), quit: make(chan struct{}), m: newMetrics(),
+	}
+	l.tx.l = l
+	l.open = &batch{number: l.number, base: l.size}
+	l.durable.Store(head.Size)
+	if err := l.openSigner(); err != nil {
+		return nil, err
+	}
+	if err := l.openTree(); err != nil {
+		return nil, err
+	}
+	if err := l.checkKey(); err != nil {
+		return nil, err
+	}
+	if cfg.ReadOnly {
+		return l, l.openReadOnly()
+	}
+	if err := l.openFolds(ctx, head); err != nil {
+		return nil, fmt.Errorf("building the books anew: %w", err)
+	}
+	if err := l.openIndex(head); err != nil {
+		return nil, fmt.Errorf("reading the newest entries: %w", err)
+	}
+	if head.Size > 0 {
+		if err := l.sign(store.Head{Term: l.term, Size: head.Size, Root: head.Root}); err != nil {
+			return nil, err
+		}
+	} else if cfg.Guard.Last().Size > 0 {
+		return nil, fmt.Errorf("%w: an empty store, but size %d was signed", ErrFork, cfg.Guard.Last().Size)
+	}
+	l.lookAtSpace()
+	l.done.Add(5)
+	go l.write()
+	go l.commitAll()
+	go l.flushIndex()
+	go l.watchSpace()
+	go l.fillFilter()
+	return l, nil
+}
+
+func (l *Ledger) openSigner() error {
+	pub, err := l.cfg.Signer.PublicKey()
+	if err != nil {
+		return fmt.Errorf("checkpoint key: %w", err)
+	}
+	key, ok := pub.(ed25519.PublicKey)
+	if !ok {
+		return fmt.Errorf("checkpoint key: expected Ed25519, got %T", pub)
+	}
+	l.signer, err = tlog.NewSigner(l.cfg.Origin, key, func(msg []byte) ([]byte, error) {
+		return l.cfg.Signer.SignMessage(bytes.NewReader(msg))
+	})
+	if err != nil {
+		return err
+	}
+	l.vkey, err = tlog.VKey(l.cfg.Origin, key)
+	return err
+}
+
+func (l *Ledger) openTree() (err error) {
+	if l.applier, err = NewApplier(l.store, l.books); err != nil {
+		return err
+	}
+	l.tree, l.driver = l.applier.tree, l.applier.driver
+	if !l.cfg.LeafHashes {
+		return nil
+	}
+	l.driver.ByHash = func(h []byte) (uint64, bool, error) {
+		if len(h) != 32 {
+			return 0, false, nil
+		}
+		found, err := l.index.find(ByLeafHash, [16]byte(h[:16]), 1<<63, 1)
+		if err != nil || len(found) == 0 {
+			return 0, false, err
+		}
+		leaf, err := l.store.Leaf(found[0])
+		if err != nil {
+			return 0, false, err
+		}
+		return found[0], tlog.LeafHash(leaf) == tlog.Hash(h), nil
+	}
+	return nil
+}
+
+// checkKey holds the key against the checkpoint that was stored last, before
+// anything is signed: another key would begin another log on top of this one.
+func (l *Ledger) checkKey() error {
+	cp, err := l.store.Checkpoint()
+	if err != nil || cp == nil {
+		return err
+	}
+	v, err := tlog.NewVerifier(l.vkey)
+	if err != nil {
+		return err
+	}
+	if _, err := tlog.Open(cp, v); err != nil {
+		return fmt.Errorf("the checkpoint key or the origin is not this log's: restore the key file that belongs to it: %w", err)
+	}
+	return nil
+}
+
+// openReadOnly serves what was signed last.
+func (l *Ledger) openReadOnly() error {
+	if err := l.openIndex(l.store.Head()); err != nil {
+		return err
+	}
+	l.stopped = ErrStopped
+	cp, err := l.store.Checkpoint()
+	if err != nil || cp == nil {
+		return err
+	}
+	v, err := tlog.NewVerifier(l.vkey)
+	if err != nil {
+		return err
+	}
+	c, err := tlog.Open(cp, v)
+	if err != nil {
+		return fmt.Errorf("stored checkpoint: %w", err)
+	}
+	if root, err := l.tree.Root(c.Size); err != nil || root != c.Root {
+		return fmt.Errorf("%w: stored checkpoint of size %d: root %x, %v", store.ErrCorrupt, c.Size, c.Root, err)
+	}
+	l.publish(&Signed{Size: c.Size, Root: c.Root, Checkpoint: cp})
+	return nil
+}
+
+// openIndex reads the entries that the stored indexes do not cover yet.
+func (l *Ledger) openIndex(head store.Head) error {
+	cursor, err := l.store.IndexCursor()
+	if err != nil {
+		return err
+	}
+	l.index = &indexer{store: l.store, filter: newFilter(), next: cursor, written: cursor}
+	from := cursor
+	r, err := l.store.Snapshot()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	l.keys = newKeys(from)
+	var rows []IndexRow
+	var last entry.Record
+	start := from
+	if head.Size > 0 && start == head.Size {
+		start-- // the last entry's time is needed in any case
+	}
+	err = r.Leaves(start, head.Size, func(i uint64, leaf []byte) error {
+		record, err := l.books.Decode(leaf)
+		if err != nil {
+			return fmt.Errorf("%w: entry %d: %v", store.ErrCorrupt, i, err)
+		}
+		last = record
+		if i < from {
+			return nil
+		}
+		if rows, err = l.appendIndexRows(rows[:0], i, record); err != nil {
+			return err
+		}
+		l.index.add(rows, i)
+		if h := record.Head(); !h.Request.IsZero() {
+			l.keys.young[[16]byte(h.Request.Key[:16])] = i
+		}
+		if l.cfg.ReadOnly {
+			return nil
+		}
+		return l.index.flush(indexRun)
+	})
+	if last != nil {
+		l.stamps.last = last.Head().At
+	}
+	return err
+}

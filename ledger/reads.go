@@ -1,0 +1,117 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"countroom/ledger/book"
+	"countroom/ledger/store"
+	"countroom/ledger/tlog"
+)
+
+// Entry returns an entry with its receipt under the newest checkpoint.
+func (l *Ledger) Entry(index uint64) (Receipt, error) {
+	s := l.signed.Load()
+	if s == nil || index >= s.Size {
+		return Receipt{}, ErrNotFound
+	}
+	leaf, err := l.store.Leaf(index)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return l.receipt(Receipt{Index: index, Leaf: leaf}, s)
+}
+
+// Find returns up to limit entries below an index that a name leads to, newest
+// first, among those that are signed.
+func (l *Ledger) Find(g Group, name [16]byte, below uint64, limit int) ([]uint64, error) {
+	s := l.signed.Load()
+	if s == nil {
+		return nil, nil
+	}
+	return l.index.find(g, name, min(below, s.Size), limit)
+}
+
+// View reads books and vault as of one head, and returns when that head is
+// signed.
+func (l *Ledger) View(ctx context.Context, read func(rows book.Reader) error) error {
+	s, err := l.store.Snapshot()
+	if err != nil {
+		return err
+	}
+	v := &view{r: s, kinds: l.books.Kinds}
+	err = read(v)
+	size := s.Head().Size
+	s.Close()
+	if v.err != nil {
+		return v.err
+	}
+	if err != nil {
+		return err
+	}
+	return l.awaitSigned(ctx, size)
+}
+
+func (l *Ledger) awaitSigned(ctx context.Context, size uint64) error {
+	for {
+		l.signedMu.Lock()
+		more := l.signedMore
+		l.signedMu.Unlock()
+		if s := l.signed.Load(); size == 0 || s != nil && s.Size >= size {
+			return nil
+		}
+		if l.cfg.ReadOnly {
+			return nil // what is beyond the checkpoint was never shown, but it is durable
+		}
+		select {
+		case <-more:
+		case <-l.quit:
+			return ErrStopped
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+type view struct {
+	r     store.Getter
+	kinds book.Kinds
+	err   error
+}
+
+func (v *view) Get(key string) book.Row {
+	row, err := readRow(v.r, v.kinds, key)
+	if err != nil {
+		v.err = errors.Join(v.err, err)
+		return nil
+	}
+	return row
+}
+
+// Leaves yields entries of the signed log in order.
+func (l *Ledger) Leaves(from, to uint64, yield func(index uint64, leaf []byte) error) error {
+	s := l.signed.Load()
+	if s == nil || to > s.Size || from > to {
+		return ErrNotFound
+	}
+	r, err := l.store.Snapshot()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return r.Leaves(from, to, yield)
+}
+
+// Tile returns the first width hashes of a hash tile of the signed log.
+func (l *Ledger) Tile(level int, index uint64, width int) ([]byte, error) {
+	s := l.signed.Load()
+	if s == nil {
+		return nil, ErrNotFound
+	}
+	b, err := l.tree.TileData(level, index, width, s.Size)
+	if errors.Is(err, tlog.ErrRange) {
+		err = fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	return b, err
+}
