@@ -56,11 +56,12 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err := l.openTree(); err != nil {
 		return nil, err
 	}
-	if err := l.checkKey(); err != nil {
+	last, err := l.lastSigned()
+	if err != nil {
 		return nil, err
 	}
 	if cfg.ReadOnly {
-		return l, l.openReadOnly()
+		return l, l.openReadOnly(last)
 	}
 	if err := l.openFolds(ctx, head); err != nil {
 		return nil, fmt.Errorf("building the books anew: %w", err)
@@ -129,46 +130,35 @@ func (l *Ledger) openTree() (err error) {
 	return nil
 }
 
-// checkKey holds the key against the checkpoint that was stored last, before
-// anything is signed: another key would begin another log on top of this one.
-func (l *Ledger) checkKey() error {
+// lastSigned returns the checkpoint that was stored last, nil when there is
+// none, and holds the key against it before anything is signed: another key
+// would begin another log on top of this one.
+func (l *Ledger) lastSigned() (*Signed, error) {
 	cp, err := l.store.Checkpoint()
 	if err != nil || cp == nil {
-		return err
+		return nil, err
 	}
 	v, err := tlog.NewVerifier(l.vkey)
 	if err != nil {
-		return err
-	}
-	if _, err := tlog.Open(cp, v); err != nil {
-		return fmt.Errorf("the checkpoint key or the origin is not this log's: restore the key file that belongs to it: %w", err)
-	}
-	return nil
-}
-
-// openReadOnly serves what was signed last.
-func (l *Ledger) openReadOnly() error {
-	if err := l.openIndex(l.store.Head()); err != nil {
-		return err
-	}
-	l.stopped = ErrStopped
-	cp, err := l.store.Checkpoint()
-	if err != nil || cp == nil {
-		return err
-	}
-	v, err := tlog.NewVerifier(l.vkey)
-	if err != nil {
-		return err
+		return nil, err
 	}
 	c, err := tlog.Open(cp, v)
 	if err != nil {
-		return fmt.Errorf("stored checkpoint: %w", err)
+		return nil, fmt.Errorf("the checkpoint key or the origin is not this log's: restore the key file that belongs to it: %w", err)
 	}
 	if root, err := l.tree.Root(c.Size); err != nil || root != c.Root {
-		return fmt.Errorf("%w: stored checkpoint of size %d: root %x, %v", store.ErrCorrupt, c.Size, c.Root, err)
+		return nil, fmt.Errorf("%w: stored checkpoint of size %d: root %x, %v", store.ErrCorrupt, c.Size, c.Root, err)
 	}
-	l.publish(&Signed{Size: c.Size, Root: c.Root, Checkpoint: cp})
-	return nil
+	return &Signed{Size: c.Size, Root: c.Root, Checkpoint: cp}, nil
+}
+
+// openReadOnly serves what was signed last.
+func (l *Ledger) openReadOnly(last *Signed) error {
+	l.stopped = ErrStopped
+	if last != nil {
+		l.publish(last)
+	}
+	return l.openIndex(l.store.Head())
 }
 
 // openIndex reads the entries that the stored indexes do not cover yet.

@@ -20,9 +20,6 @@ type Coder struct {
 	err     error
 }
 
-// Fail ends the visit: the field is not what was expected.
-func (c *Coder) Fail(field, expected string) { c.fail(field, expected) }
-
 func (c *Coder) fail(field, expected string) {
 	if c.err != nil {
 		return

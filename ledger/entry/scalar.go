@@ -60,15 +60,6 @@ func (r Ref) String() string { return string(r.Append(make([]byte, 0, 32))) }
 // Append appends the reference as 32 lower-case hex digits.
 func (r Ref) Append(dst []byte) []byte { return appendHex(dst, r[:]) }
 
-// ParseRef reads 32 lower-case hex digits.
-func ParseRef(s string) (Ref, error) {
-	var r Ref
-	if len(s) != 32 || !readHex(r[:], []byte(s)) {
-		return Ref{}, fmt.Errorf("%q: expected 32 lower-case hex digits", s)
-	}
-	return r, nil
-}
-
 // Time is a UTC instant in microseconds since 1970.
 type Time int64
 
