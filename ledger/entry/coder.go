@@ -18,6 +18,8 @@ type Coder struct {
 	request bool // reading: the leaf has a fingerprint, so it must have a key
 	depth   int
 	err     error
+
+	currency money.Currency // writing: the last, which is known to be one
 }
 
 func (c *Coder) fail(field, expected string) {
@@ -464,6 +466,13 @@ func (c *Coder) Time(name string, v *Time) {
 func (c *Coder) Currency(name string, v *money.Currency) {
 	if !c.reading {
 		s := string(*v)
+		if *v != c.currency { // an entry has hardly ever more than one
+			if _, err := money.ParseCurrency(s); err != nil {
+				c.fail(name, "an ISO 4217 code")
+				return
+			}
+			c.currency = *v
+		}
 		c.Text(name, &s, 3)
 		return
 	}

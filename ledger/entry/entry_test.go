@@ -248,23 +248,6 @@ func TestRequestHashesDependOnEveryPart(t *testing.T) {
 	}
 }
 
-func FuzzDecode(f *testing.F) {
-	leaf, _ := Append(nil, aSample())
-	f.Add(leaf)
-	f.Add([]byte(`{"active":true}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var s sample
-		if Decode(b, &s) != nil {
-			return
-		}
-		again, err := Append(nil, &s)
-		if err != nil || !bytes.Equal(again, b) {
-			t.Fatalf("read %q, written %q, %v", b, again, err)
-		}
-		TypeOf(b)
-	})
-}
-
 func BenchmarkAppend(b *testing.B) {
 	s, buf := aSample(), make([]byte, 0, 2048)
 	b.ReportAllocs()

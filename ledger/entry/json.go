@@ -114,10 +114,22 @@ func (v *Value) AppendCanonical(dst []byte) []byte {
 	return append(dst, "null"...)
 }
 
-// compareUTF16 orders names by UTF-16 code units (RFC 8785, 3.2.3), which
-// differs from byte order only above the surrogates.
+// compareUTF16 orders names by UTF-16 code units (RFC 8785, 3.2.3). That is the
+// order of their bytes, but for characters above U+FFFF, whose surrogates come
+// before U+E000 to U+FFFF.
 func compareUTF16(a, b string) int {
-	return slices.CompareFunc(utf16.Encode([]rune(a)), utf16.Encode([]rune(b)), cmp.Compare[uint16])
+	for i := range min(len(a), len(b)) {
+		x, y := a[i], b[i]
+		if x == y {
+			continue
+		}
+		const private, above = 0xee, 0xf0 // first bytes of U+E000 and of U+10000
+		if x >= private && y >= private && (x >= above) != (y >= above) {
+			return cmp.Compare(y, x)
+		}
+		return cmp.Compare(x, y)
+	}
+	return cmp.Compare(len(a), len(b))
 }
 
 func appendString(dst []byte, s string) []byte {

@@ -1,8 +1,6 @@
 package entry
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -47,23 +45,4 @@ func TestParseRefuses(t *testing.T) {
 	if _, err := Parse([]byte(strings.TrimSuffix(wide, ",") + "}")); !errors.Is(err, ErrJSON) {
 		t.Errorf("an object of %d names: %v", maxMembers+2, err)
 	}
-}
-
-func FuzzCanonical(f *testing.F) {
-	for _, s := range []string{`{"a":[1,2.5,-0,"\ud83d\ude00"],"b":null}`, `"\u20ac"`, `1e30`, `[[],{}]`} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		got, err := Canonical(b)
-		if err != nil {
-			return
-		}
-		if !json.Valid(got) || !json.Valid(b) {
-			t.Fatalf("%q became %q", b, got)
-		}
-		again, err := Canonical(got)
-		if err != nil || !bytes.Equal(again, got) {
-			t.Fatalf("%q, then %q, %v", got, again, err)
-		}
-	})
 }
