@@ -4,7 +4,8 @@
 //
 // Commands are POSTs and answered with the entry they made and its receipt.
 // Refusals are RFC 9457 problems, under every path. The published log is
-// c2sp.org/tlog-tiles under /log/. GET /openapi.json describes all of it.
+// c2sp.org/tlog-tiles under /log/. GET /openapi.json describes all of it, and
+// GET /docs shows that to people.
 package api
 
 import (
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"countroom/games/house"
+	"countroom/ledger"
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,6 +54,7 @@ type Server struct {
 	metrics  *metrics
 	echo     *echo.Echo
 	draining atomic.Bool
+	turns    *turns
 	waiting  atomic.Pointer[patience]
 	// An answer is waited for at least patient, and sometimes sharing longer.
 	patient, sharing time.Duration
@@ -67,9 +70,10 @@ func New(h *house.House, opts Options) *Server {
 	}
 	s := &Server{
 		house: h, keys: newKeyring(opts.Tokens), returns: opts.Returns, ready: opts.Ready, log: opts.Log,
-		metrics: newMetrics(h, opts.Registry), echo: echo.New(),
+		metrics: newMetrics(h, opts.Registry), echo: echo.New(), turns: newTurns(),
 		patient: 15 * time.Second, sharing: 5 * time.Second,
 	}
+	documentation() // made now, not for the first who asks
 	for _, r := range s.routes(promhttp.HandlerFor(opts.Registry, promhttp.HandlerOpts{})) {
 		s.add(r)
 	}
@@ -94,19 +98,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.Serv
 // Drain makes the server say that it is not ready, so that no new clients are
 // sent to it; it goes on serving.
 func (s *Server) Drain() { s.draining.Store(true) }
-
-// HTTPServer returns a server for the handler whose limits keep slow or huge
-// requests from holding connections.
-func HTTPServer(h http.Handler) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      60 * time.Second,
-		IdleTimeout:       120 * time.Second,
-		MaxHeaderBytes:    16 << 10,
-	}
-}
 
 // route is one operation; its path is a template such as /v1/players/{id}, and
 // {name...} takes the rest of the path.
@@ -154,6 +145,9 @@ func (s *Server) routes(metrics http.Handler) []*route {
 		{"GET", "/metrics", echo.WrapHandler(metrics)},
 		{"GET", "/openapi.json", s.describe},
 		{"GET", "/problems/{name}", s.explainProblem},
+		{"GET", "/docs", s.showDocs},
+		{"GET", "/docs/{file}", s.showDocsFile},
+		{"GET", "/", s.leadToDocs},
 	}
 }
 
@@ -198,7 +192,12 @@ func (s *Server) watch(r *route) echo.HandlerFunc {
 			}
 		}()
 		if err := r.serve(c); err != nil {
-			if status := s.failed(c, err); status >= 500 {
+			if errors.Is(err, ledger.ErrOverloaded) {
+				hold(c.Request())
+			}
+			// What was not accepted is counted, not written down: under overload that
+			// would cost more than the refusal.
+			if status := s.failed(c, err); status >= 500 && refusalOf(err).outcome != notAccepted {
 				s.log.Warn("a request failed", "method", r.method, "route", r.path, "status", status, "error", err)
 			}
 		}

@@ -13,6 +13,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"countroom/games/house"
+	"countroom/ledger"
+
 	"github.com/labstack/echo/v4"
 )
 
@@ -105,6 +108,28 @@ func BenchmarkNoopHTTP(b *testing.B) {
 			w := open(b)
 			w.api.echo.POST("/noop", func(c echo.Context) error { return c.NoContent(http.StatusNoContent) })
 			benchmark(b, w.url, "/noop", []string{operatorToken}, connections, 204)
+		})
+	}
+}
+
+// BenchmarkRefusedHTTP is a spin that is refused because too many commands wait.
+func BenchmarkRefusedHTTP(b *testing.B) {
+	for _, connections := range []int{2, 64} {
+		b.Run(fmt.Sprint(connections), func(b *testing.B) {
+			signer := new(stuck)
+			w := open(b, func(l *ledger.Config, _ *house.Config) {
+				signer.Signer, l.Signer = l.Signer, signer
+				l.QueueMost = 1
+			})
+			token := w.player("p", 1<<40)
+			signer.Lock()
+			first := make(chan *answer)
+			go func() { first <- w.post("/v1/spins", token, `{"stake":20}`) }()
+			for w.post("/v1/spins", token, `{"stake":20}`).json["type"] != "/problems/overloaded" {
+			}
+			benchmark(b, w.url, "/v1/spins", []string{token}, connections, 503)
+			signer.Unlock()
+			<-first
 		})
 	}
 }

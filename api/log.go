@@ -62,20 +62,25 @@ func (s *Server) logEntries(c echo.Context) error {
 		return ledger.ErrNotFound
 	}
 	from := r.Index * tlog.TileWidth
+	zip := acceptsGzip(c.Request())
 	var bundle []byte
-	err = s.house.Ledger().Leaves(from, from+uint64(r.Width), func(_ uint64, leaf []byte) error {
-		bundle = tlog.AppendBundle(bundle, leaf)
-		return nil
-	})
-	if err != nil {
+	if err := s.turns.take(func() error {
+		err := s.house.Ledger().Leaves(from, from+uint64(r.Width), func(_ uint64, leaf []byte) error {
+			bundle = tlog.AppendBundle(bundle, leaf)
+			return nil
+		})
+		if err == nil && zip {
+			bundle = compressed(bundle)
+		}
+		return err
+	}); err != nil {
 		return err
 	}
 	h := c.Response().Header()
 	h.Set("Cache-Control", "private, max-age=31536000, immutable")
 	h.Set("Vary", "Accept-Encoding")
-	if acceptsGzip(c.Request()) {
+	if zip {
 		h.Set("Content-Encoding", "gzip")
-		bundle = compressed(bundle)
 	}
 	write(c, 200, octetType, bundle)
 	return nil

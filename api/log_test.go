@@ -198,8 +198,8 @@ func TestBeforeTheFirstCheckpoint(t *testing.T) {
 	w.get("/log/tile/0/000.p/1", "").refused(404, "not-found", "")
 	w.get("/log/tile/entries/000.p/1", auditorToken).refused(404, "not-found", "")
 	w.get("/v1/entries/0", auditorToken).refused(404, "not-found", "")
-	w.get("/readyz", "").refused(503, "stopped", "")
-	w.post("/v1/players", operatorToken, `{"id":"p","currency":"EUR"}`).refused(503, "stopped", "")
+	w.get("/readyz", "").refused(503, "no-space", "")
+	w.post("/v1/players", operatorToken, `{"id":"p","currency":"EUR"}`).refused(503, "no-space", "")
 	if resp, err := http.Get(w.url + "/log/vkey"); err != nil || resp.StatusCode != 200 {
 		t.Errorf("the key is not served: %v", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"countroom/games/house"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // metrics are the figures of this package.
@@ -29,6 +30,7 @@ func newMetrics(h *house.House, registry *prometheus.Registry) *metrics {
 	})
 	registry.MustRegister(m.requests, m.seconds, m.problems, rounds)
 	registry.MustRegister(h.Ledger().Collectors()...)
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, p := range problems {
 		m.problems.WithLabelValues(p.name)
 	}

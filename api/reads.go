@@ -52,8 +52,11 @@ func (s *Server) history(c echo.Context, find func(ctx context.Context, id strin
 		return err
 	}
 	// One more than asked for tells whether there is another page.
-	list, err := find(s.context(), id, below, limit+1)
-	if err != nil {
+	var list []ledger.Receipt
+	if err := s.turns.take(func() (err error) {
+		list, err = find(s.context(), id, below, limit+1)
+		return err
+	}); err != nil {
 		return err
 	}
 	more := len(list) > limit
@@ -89,8 +92,9 @@ func page(c echo.Context, first uint64) (at uint64, limit int, err error) {
 	query := c.QueryParams()
 	at, limit = first, 20
 	if query.Has("cursor") {
-		b, err := base64.RawURLEncoding.Strict().DecodeString(query.Get("cursor"))
-		if err != nil || len(b) != 8 {
+		cursor := query.Get("cursor")
+		b, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+		if err != nil || len(b) != 8 || len(cursor) != base64.RawURLEncoding.EncodedLen(8) { // the decoder passes over line ends
 			return 0, 0, &refusal{problem: invalid, field: "cursor", detail: "cursor: expected the next member of an earlier page"}
 		}
 		at = min(binary.BigEndian.Uint64(b), 1<<63)

@@ -82,6 +82,9 @@ func (cmd *command) parse(r *http.Request, needed bool) error {
 	if err != nil {
 		return err
 	}
+	if r.Context().Err() != nil { // as of streams that are opened and reset to make work
+		return malformed.with("the request was withdrawn")
+	}
 	if n == 0 && !needed {
 		cmd.body.Kind = entry.KindObject
 		cmd.req.Body = append(b.canonical[:0], "{}"...)

@@ -69,7 +69,7 @@ func (a *Applier) Apply(ctx context.Context, b Batch) error {
 	if size := a.store.Head().Size; size != b.Base {
 		return fmt.Errorf("%w: the store is at size %d, the batch at %d", store.ErrConflict, size, b.Base)
 	}
-	rows := &staged{store: a.store, kinds: a.books.Kinds, at: map[string]int{}}
+	rows := &staged{store: a.store, kinds: a.books.Kinds, at: map[string]int{}, read: map[string]book.Row{}}
 	for i, leaf := range b.Leaves {
 		record, err := a.books.Decode(leaf)
 		if err != nil {
@@ -123,7 +123,8 @@ func (a *Applier) commit(ctx context.Context, b Batch, rows []dirty, checkpoint 
 type staged struct {
 	store   store.Getter
 	kinds   book.Kinds
-	at      map[string]int // position in changed
+	at      map[string]int      // position in changed
+	read    map[string]book.Row // those of the store that were asked for
 	changed []dirty
 	err     error
 }
@@ -132,9 +133,13 @@ func (s *staged) Get(key string) book.Row {
 	if i, ok := s.at[key]; ok {
 		return s.changed[i].row
 	}
-	row, err := readRow(s.store, s.kinds, key)
-	if err != nil && s.err == nil {
-		s.err = err
+	row, ok := s.read[key]
+	if !ok {
+		var err error
+		if row, err = readRow(s.store, s.kinds, key); err != nil && s.err == nil {
+			s.err = err
+		}
+		s.read[key] = row
 	}
 	return row
 }

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"encoding/binary"
+	"fmt"
 	"sync/atomic"
 
 	"countroom/ledger/store"
@@ -68,7 +69,10 @@ func (f *filter) fill(s store.Store, quit <-chan struct{}) error {
 	defer r.Close()
 	n, complete := 0, true
 	err = r.ScanIndex([]byte{byte(ByKey)}, []byte{byte(ByKey) + 1}, false, func(row store.Row) error {
-		f.add([16]byte(row.Key[1:17]))
+		if len(row.Key) != keyLen {
+			return fmt.Errorf("%w: index row %x has a key of %d bytes, want %d", store.ErrCorrupt, row.Key, len(row.Key), keyLen)
+		}
+		f.add([16]byte(row.Key[1:]))
 		if n++; n%4096 == 0 {
 			select {
 			case <-quit:

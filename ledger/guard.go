@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"sync"
 
 	"countroom/ledger/tlog"
 
@@ -33,10 +35,12 @@ type SignedHead struct {
 // rolled back is found out. It cannot notice that it was rolled back together
 // with the store: only witnesses and receipts outside can.
 type Guard struct {
-	file   *os.File
 	origin tlog.Hash
-	last   SignedHead
-	slot   int64
+
+	mu   sync.Mutex // a ledger that was closed in vain may still be about to sign when the guard is closed
+	file GuardFile
+	last SignedHead
+	slot int64
 }
 
 // The file has two slots that are written in turn, so that a torn write leaves
@@ -47,40 +51,86 @@ const (
 	slotStride = 4096
 )
 
-// OpenGuard opens or creates the record of a log's signatures.
-func OpenGuard(path, origin string) (*Guard, error) {
+// GuardFile is the file that a guard keeps its record in. The name by which it
+// is found again must be durable already.
+type GuardFile interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	// Sync makes what was written durable.
+	Sync() error
+}
+
+// OpenGuardFile opens or creates the file of a guard on this machine's disk.
+func OpenGuardFile(path string) (GuardFile, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("signing guard: %w", err)
 	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("signing guard: %w", err)
+	}
+	return guardFile{f}, nil
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+type guardFile struct{ *os.File }
+
+// Sync leaves out the file's times, which would cost another write.
+func (f guardFile) Sync() error { return unix.Fdatasync(int(f.Fd())) }
+
+// OpenGuard opens the record of a log's signatures at a path, or begins one.
+func OpenGuard(path, origin string) (*Guard, error) {
+	f, err := OpenGuardFile(path)
+	if err != nil {
+		return nil, err
+	}
+	g, err := NewGuard(f, origin)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, errors.Join(err, f.Close()))
+	}
+	return g, nil
+}
+
+// NewGuard reads the record of a log's signatures, or begins it in an empty
+// file. The guard closes the file, unless there is an error.
+func NewGuard(f GuardFile, origin string) (*Guard, error) {
 	g := &Guard{file: f, origin: sha256.Sum256([]byte(origin))}
 	if err := g.read(); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("signing guard %s: %w", path, err)
+		return nil, fmt.Errorf("signing guard: %w", err)
 	}
 	return g, nil
 }
 
 func (g *Guard) read() error {
-	info, err := g.file.Stat()
-	if err != nil {
+	whole := make([]byte, 2*slotStride)
+	n, err := g.file.ReadAt(whole, 0)
+	if err != nil && err != io.EOF {
 		return err
 	}
-	if info.Size() == 0 { // new; its blocks are allocated now, so that later writes need no room
-		if _, err := g.file.WriteAt(make([]byte, 2*slotStride), 0); err != nil {
+	if n < len(whole) {
+		// New, or the power was cut while it was new: nothing is let pass before
+		// both slots are there. Its blocks are allocated now, so that later writes
+		// need no room.
+		if !allZero(whole[:n]) {
+			return fmt.Errorf("%d bytes, expected %d: it was cut short; without it nothing says what was signed", n, len(whole))
+		}
+		if _, err := g.file.WriteAt(make([]byte, len(whole)), 0); err != nil {
 			return err
 		}
-		if err := g.file.Sync(); err != nil {
-			return err
-		}
-		return nil
+		return g.file.Sync()
 	}
 	found, blank := false, 0
 	for slot := range int64(2) {
-		b := make([]byte, slotBytes)
-		if _, err := io.ReadFull(io.NewSectionReader(g.file, slot*slotStride, slotBytes), b); err != nil {
-			return err
-		}
+		b := whole[slot*slotStride:][:slotBytes]
 		if allZero(b) {
 			blank++
 			continue
@@ -112,11 +162,17 @@ func allZero(b []byte) bool {
 }
 
 // Last returns the last head that was let pass; size 0 says none.
-func (g *Guard) Last() SignedHead { return g.last }
+func (g *Guard) Last() SignedHead {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.last
+}
 
 // Allow records a head for signing. The consistency proof is from Last to it
 // and is not looked at when Last is empty or of the same size.
 func (g *Guard) Allow(h SignedHead, consistency []tlog.Hash) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	last := g.last
 	switch {
 	case h.Term < last.Term:
@@ -146,7 +202,7 @@ func (g *Guard) Allow(h SignedHead, consistency []tlog.Hash) error {
 	if _, err := g.file.WriteAt(b, g.slot*slotStride); err != nil {
 		return fmt.Errorf("signing guard: %w", err)
 	}
-	if err := unix.Fdatasync(int(g.file.Fd())); err != nil {
+	if err := g.file.Sync(); err != nil {
 		return fmt.Errorf("signing guard: %w", err)
 	}
 	g.last, g.slot = h, 1-g.slot
@@ -154,4 +210,8 @@ func (g *Guard) Allow(h SignedHead, consistency []tlog.Hash) error {
 }
 
 // Close closes the file.
-func (g *Guard) Close() error { return g.file.Close() }
+func (g *Guard) Close() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.file.Close()
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -32,7 +33,10 @@ type IndexRow struct {
 // that the entries of one name are in the order of the log. A request key leads
 // to one entry for ever and is looked up with each command: its row is group ‖
 // name with the index as value, which a Bloom filter serves.
-const rowLen = 1 + 16 + 8
+const (
+	rowLen = keyLen + 8
+	keyLen = 1 + 16
+)
 
 func (r *IndexRow) appendKey(dst []byte) []byte {
 	dst = append(dst, byte(r.Group))
@@ -62,7 +66,7 @@ type indexer struct {
 
 var empty = []byte{}
 
-// indexRun is how many rows make a run.
+// indexRun is how many rows make a run, unless Config says otherwise.
 const indexRun = 12288
 
 // add takes the rows of one more entry.
@@ -81,7 +85,7 @@ func (x *indexer) flush(least int) error {
 		return nil
 	}
 	run, next := x.tail, x.next
-	x.flying, x.tail = run, make([]IndexRow, 0, indexRun+indexRun/4)
+	x.flying, x.tail = run, make([]IndexRow, 0, least+least/4)
 	x.mu.Unlock()
 
 	x.sorted = append(x.sorted[:0], run...)
@@ -106,7 +110,7 @@ func (x *indexer) flush(least int) error {
 		arena = sorted[i].appendKey(arena)
 		if sorted[i].Group == ByKey {
 			x.filter.add(sorted[i].Name)
-			rows[i] = store.Row{Key: arena[n : n+17 : n+17], Value: arena[n+17:]}
+			rows[i] = store.Row{Key: arena[n : n+keyLen : n+keyLen], Value: arena[n+keyLen:]}
 		} else {
 			rows[i] = store.Row{Key: arena[n:], Value: empty}
 		}
@@ -139,12 +143,15 @@ func (x *indexer) key(name [16]byte) (index uint64, found bool, err error) {
 	if x.filter.absent(name) {
 		return 0, false, nil
 	}
-	var k [17]byte
+	var k [keyLen]byte
 	k[0] = byte(ByKey)
 	copy(k[1:], name[:])
 	v, err := x.store.Index(k[:])
 	if err != nil || v == nil {
 		return 0, false, err
+	}
+	if len(v) != 8 {
+		return 0, false, fmt.Errorf("%w: index row %x has a value of %d bytes, want 8", store.ErrCorrupt, k, len(v))
 	}
 	return binary.BigEndian.Uint64(v), true, nil
 }
@@ -177,7 +184,10 @@ func (x *indexer) find(g Group, name [16]byte, below uint64, limit int) ([]uint6
 		if len(found) == limit {
 			return store.ErrStop
 		}
-		found = append(found, binary.BigEndian.Uint64(r.Key[17:]))
+		if len(r.Key) != rowLen {
+			return fmt.Errorf("%w: index row %x has a key of %d bytes, want %d", store.ErrCorrupt, r.Key, len(r.Key), rowLen)
+		}
+		found = append(found, binary.BigEndian.Uint64(r.Key[keyLen:]))
 		return nil
 	})
 	return found, err
@@ -201,14 +211,16 @@ func (l *Ledger) appendIndexRows(dst []IndexRow, index uint64, r entry.Record) (
 }
 
 // keys are the request keys of the newest entries, for the writer: all entries
-// from on. What is older is in the store's index.
+// from on. What is older is in the store's index. The writer alone changes them.
 type keys struct {
+	mu           sync.RWMutex // held by the writer to change, by others to look
 	from, middle uint64
+	most         int                 // keys that are young
 	old, young   map[[16]byte]uint64 // entries below middle, and from middle on
 }
 
-func newKeys(from uint64) *keys {
-	return &keys{from: from, middle: from, old: map[[16]byte]uint64{}, young: map[[16]byte]uint64{}}
+func newKeys(from uint64, most int) *keys {
+	return &keys{from: from, middle: from, most: most, old: map[[16]byte]uint64{}, young: map[[16]byte]uint64{}}
 }
 
 func (k *keys) find(name [16]byte) (uint64, bool) {
@@ -219,11 +231,28 @@ func (k *keys) find(name [16]byte) (uint64, bool) {
 	return i, ok
 }
 
+// mayHave reports whether a name that the store's index did not have, when it
+// covered so much of the log, may be an entry's. Any goroutine.
+func (k *keys) mayHave(name [16]byte, seen uint64) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	_, found := k.find(name)
+	return found || seen < k.from
+}
+
+func (k *keys) add(name [16]byte, index uint64) {
+	k.mu.Lock()
+	k.young[name] = index
+	k.mu.Unlock()
+}
+
 // age forgets the older half when the store's index has it.
 func (k *keys) age(written, next uint64) {
-	if written < k.middle || len(k.young) < indexRun/4 {
+	if written < k.middle || len(k.young) < k.most {
 		return
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.from, k.middle = k.middle, next
 	k.old, k.young = k.young, make(map[[16]byte]uint64, len(k.young))
 }

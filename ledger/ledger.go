@@ -74,9 +74,14 @@ type Config struct {
 	// restart finds out what happened. Default: log and exit with status 1.
 	Fatal func(error)
 
-	QueueMost int  // commands waiting at most; default 16384
-	CacheRows int  // rows kept in memory, roughly; default 1<<18
-	ReadOnly  bool // serve what is there, accept nothing
+	QueueMost int // callers that are let in at once; default 4096
+	CacheRows int // rows kept in memory, roughly; default 1<<18
+	IndexRun  int // index rows that are written at a time; default 12288
+	// ReadOnly serves what is there and accepts nothing: the store was opened so, for want of room.
+	ReadOnly bool
+	// Turn, if set, is called before a command is let in and again before it is
+	// queued: a simulation holds it up there, so that it decides their order.
+	Turn func(Command)
 	// LeafHashes indexes entries by their leaf hash, which Trillian's gRPC API
 	// needs for look-ups by hash and nothing else does. A log that was begun
 	// without it has it for the entries from then on.
@@ -105,6 +110,7 @@ type Ledger struct {
 	m       *Metrics
 
 	// The queue.
+	inside  atomic.Int64 // callers that were let in and are not done
 	mu      sync.Mutex
 	queue   []*request
 	waiting int // requests that were let in and have no answer yet
@@ -114,15 +120,16 @@ type Ledger struct {
 	idle    chan struct{} // closed when stopped and nothing waits
 
 	// The writer's own.
-	stamps stamps
-	tx     Tx
-	size   uint64 // of the log with all that ran
-	rows   *cache
-	keys   *keys
-	arena  []byte
-	random *bufio.Reader
-	open   *batch
-	number uint64 // of the open batch
+	stampsMu sync.Mutex // of the writer's stamps, which Now reads
+	stamps   stamps
+	tx       Tx
+	size     uint64 // of the log with all that ran
+	rows     *cache
+	keys     *keys
+	arena    []byte
+	random   *bufio.Reader
+	open     *batch
+	number   uint64 // of the open batch
 
 	durable   atomic.Uint64 // log size that is committed
 	signed    atomic.Pointer[Signed]
@@ -154,6 +161,9 @@ type Command struct {
 	Reads []string
 	// Request makes the command run once for ever; zero makes it run each time.
 	Request entry.Request
+	// Prepare, if set, is called once when the command is let in, before it is
+	// queued: for work that need not be done in order, nor for what is refused.
+	Prepare func()
 	// Run decides on the writer. It is called again if a row has to be fetched,
 	// so it must not change anything outside; an error leaves no trace.
 	Run func(tx *Tx) error
@@ -176,6 +186,7 @@ type request struct {
 	keySeen  uint64 // the store's index was asked when it covered so much of the log
 	keyFound bool
 	keyIndex uint64
+	refused  error // the answer unless the key has one already
 	runs     int
 
 	done     chan struct{}
@@ -211,6 +222,9 @@ type dirty struct {
 	row book.Row
 }
 
+// ReadOnly reports whether the ledger only serves what is there.
+func (l *Ledger) ReadOnly() bool { return l.cfg.ReadOnly }
+
 // VKey is the verifier key of the log's checkpoints.
 func (l *Ledger) VKey() string { return l.vkey }
 
@@ -219,6 +233,16 @@ func (l *Ledger) Origin() string { return l.cfg.Origin }
 
 // Term is the reign in which this ledger writes.
 func (l *Ledger) Term() uint64 { return l.term }
+
+// Now is the log's time: what an entry made now would carry. Where the machine's
+// clock was set back it is ahead of it.
+func (l *Ledger) Now() entry.Time {
+	l.stampsMu.Lock()
+	s := l.stamps
+	l.stampsMu.Unlock()
+	at, _ := s.next(l.cfg.Clock())
+	return at
+}
 
 // Driver is the Trillian storage over this log.
 func (l *Ledger) Driver() *trillian.Log { return l.driver }
@@ -234,11 +258,11 @@ func (l *Ledger) Ready() error {
 	if err != nil {
 		return err
 	}
-	if l.noSpace.Load() {
-		return ErrNoSpace
-	}
 	if e := l.signerErr.Load(); e != nil {
 		return fmt.Errorf("%w: %w", ErrSigner, *e)
+	}
+	if l.noSpace.Load() {
+		return ErrNoSpace
 	}
 	return nil
 }
@@ -248,13 +272,29 @@ func (l *Ledger) Ready() error {
 // and signed, too. When the context ends first the command may still be carried
 // out: the error is then ErrUnknownOutcome.
 func (l *Ledger) Update(ctx context.Context, cmd Command) (Receipt, error) {
-	if err := l.Ready(); err != nil {
-		return Receipt{}, err
-	}
+	l.turn(cmd)
 	r := &request{cmd: cmd, done: make(chan struct{})}
-	if err := l.prepare(r); err != nil {
+	if err := l.Ready(); err != nil {
+		// An answer that was given before takes no room, and to say "not accepted" instead would be wrong.
+		if !errors.Is(err, ErrNoSpace) || cmd.Request.IsZero() {
+			return Receipt{}, err
+		}
+		r.refused = err
+	}
+	if err := l.lookUp(r); err != nil {
 		return Receipt{}, err
 	}
+	if !l.letIn(r) {
+		return Receipt{}, ErrOverloaded
+	}
+	defer l.inside.Add(-1)
+	if cmd.Prepare != nil && r.refused == nil {
+		cmd.Prepare()
+	}
+	if err := l.fetchAbsent(r); err != nil {
+		return Receipt{}, err
+	}
+	l.turn(cmd)
 	if err := l.enqueue(r); err != nil {
 		return Receipt{}, err
 	}
@@ -275,16 +315,30 @@ func (l *Ledger) Update(ctx context.Context, cmd Command) (Receipt, error) {
 	return l.receipt(Receipt{Index: r.index, Leaf: r.leaf, Record: r.record}, r.signed)
 }
 
+func (l *Ledger) turn(cmd Command) {
+	if l.cfg.Turn != nil {
+		l.cfg.Turn(cmd)
+	}
+}
+
 // prepare does what needs no order: it asks the store for the request's key and
 // for rows that are not in memory.
 func (l *Ledger) prepare(r *request) error {
+	if err := l.lookUp(r); err != nil {
+		return err
+	}
+	return l.fetchAbsent(r)
+}
+
+func (l *Ledger) lookUp(r *request) (err error) {
 	if !r.cmd.Request.IsZero() {
 		r.keySeen = l.index.cursor()
-		var err error
-		if r.keyIndex, r.keyFound, err = l.index.key([16]byte(r.cmd.Request.Key[:16])); err != nil {
-			return err
-		}
+		r.keyIndex, r.keyFound, err = l.index.key([16]byte(r.cmd.Request.Key[:16]))
 	}
+	return err
+}
+
+func (l *Ledger) fetchAbsent(r *request) error {
 	if missing := l.rows.absent(nil, r.cmd.Reads); len(missing) > 0 {
 		return l.fetch(r, missing)
 	}
@@ -325,10 +379,6 @@ func (l *Ledger) enqueue(r *request) error {
 		l.mu.Unlock()
 		return l.stopped
 	}
-	if l.waiting >= l.cfg.QueueMost {
-		l.mu.Unlock()
-		return ErrOverloaded
-	}
 	l.waiting++
 	l.queue = append(l.queue, r)
 	l.mu.Unlock()
@@ -365,18 +415,27 @@ func (l *Ledger) answer(rs ...*request) {
 	}
 	l.mu.Lock()
 	l.waiting -= len(rs)
-	if l.stopped != nil && l.waiting == 0 {
-		select {
-		case <-l.idle:
-		default:
-			close(l.idle)
-		}
-	}
+	l.noteIdle()
 	l.mu.Unlock()
+}
+
+// noteIdle tells Close when it need not wait any more; under mu.
+func (l *Ledger) noteIdle() {
+	if l.stopped == nil || l.waiting > 0 {
+		return
+	}
+	select {
+	case <-l.idle:
+	default:
+		close(l.idle)
+	}
 }
 
 // replay answers a request whose key was seen before.
 func (l *Ledger) replay(r *request) (Receipt, error) {
+	if r.signed == nil || r.index >= r.signed.Size {
+		return Receipt{}, ErrUnknownOutcome // a ledger that is read-only may have found no signer for its newest entries
+	}
 	leaf, err := l.store.Leaf(r.index)
 	if err != nil {
 		return Receipt{}, err
@@ -407,18 +466,14 @@ func (l *Ledger) receipt(r Receipt, s *Signed) (Receipt, error) {
 
 // Close stops accepting commands, waits for those that were accepted, and
 // closes nothing that it was given. When the context ends first, waiting
-// commands are given up with ErrUnknownOutcome.
+// commands are given up with ErrUnknownOutcome, and a commit may still be under
+// way: the store lets go of it when it is closed.
 func (l *Ledger) Close(ctx context.Context) error {
-	if l.cfg.ReadOnly {
-		return nil
-	}
 	l.mu.Lock()
 	if l.stopped == nil {
 		l.stopped = ErrStopped
-		if l.waiting == 0 {
-			close(l.idle)
-		}
 	}
+	l.noteIdle()
 	l.mu.Unlock()
 	var err error
 	select {
@@ -431,7 +486,16 @@ func (l *Ledger) Close(ctx context.Context) error {
 	default:
 		close(l.quit)
 	}
-	l.done.Wait()
+	ended := make(chan struct{})
+	go func() {
+		l.done.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
 	return err
 }
 

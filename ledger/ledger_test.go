@@ -396,9 +396,9 @@ func TestTheQueueIsBounded(t *testing.T) {
 	r.open()
 	defer r.close()
 	results := make(chan error, 50)
-	for range cap(results) {
+	for i := range cap(results) {
 		go func() {
-			_, err := r.Update(context.Background(), add("a", 1))
+			_, err := r.Update(context.Background(), keyed(add("a", 1), fmt.Sprint(i), ""))
 			results <- err
 		}()
 	}

@@ -31,6 +31,9 @@ func (l *Ledger) Collectors() []prometheus.Collector {
 			defer l.mu.Unlock()
 			return float64(l.waiting)
 		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "countroom_ledger_admitted", Help: "Commands let in whose callers have not gone on yet."}, func() float64 {
+			return float64(l.inside.Load())
+		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "countroom_ledger_size", Help: "Entries under the newest signed checkpoint."}, func() float64 {
 			if s := l.signed.Load(); s != nil {
 				return float64(s.Size)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -34,10 +35,13 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		}
 	}
 	if cfg.QueueMost == 0 {
-		cfg.QueueMost = 16384
+		cfg.QueueMost = batchMost // more in a batch would not fit
 	}
 	if cfg.CacheRows == 0 {
 		cfg.CacheRows = 1 << 18
+	}
+	if cfg.IndexRun == 0 {
+		cfg.IndexRun = indexRun
 	}
 	head := cfg.Store.Head()
 	l := &Ledger{
@@ -60,9 +64,6 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.ReadOnly {
-		return l, l.openReadOnly(last)
-	}
 	if err := l.openFolds(ctx, head); err != nil {
 		return nil, fmt.Errorf("building the books anew: %w", err)
 	}
@@ -70,16 +71,27 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		return nil, fmt.Errorf("reading the newest entries: %w", err)
 	}
 	if head.Size > 0 {
-		if err := l.sign(store.Head{Term: l.term, Size: head.Size, Root: head.Root}); err != nil {
+		err := l.sign(store.Head{Term: l.term, Size: head.Size, Root: head.Root})
+		switch {
+		case err == nil:
+		case cfg.ReadOnly && last != nil && !errors.Is(err, ErrFork):
+			cfg.Log.Error("what was signed last is served", "error", err)
+			l.publish(last)
+		default:
 			return nil, err
 		}
 	} else if cfg.Guard.Last().Size > 0 {
 		return nil, fmt.Errorf("%w: an empty store, but size %d was signed", ErrFork, cfg.Guard.Last().Size)
 	}
-	l.lookAtSpace()
-	l.done.Add(5)
+	l.done.Add(2)
 	go l.write()
 	go l.commitAll()
+	if cfg.ReadOnly {
+		l.noSpace.Store(true)
+		return l, nil
+	}
+	l.lookAtSpace()
+	l.done.Add(3)
 	go l.flushIndex()
 	go l.watchSpace()
 	go l.fillFilter()
@@ -152,15 +164,6 @@ func (l *Ledger) lastSigned() (*Signed, error) {
 	return &Signed{Size: c.Size, Root: c.Root, Checkpoint: cp}, nil
 }
 
-// openReadOnly serves what was signed last.
-func (l *Ledger) openReadOnly(last *Signed) error {
-	l.stopped = ErrStopped
-	if last != nil {
-		l.publish(last)
-	}
-	return l.openIndex(l.store.Head())
-}
-
 // openIndex reads the entries that the stored indexes do not cover yet.
 func (l *Ledger) openIndex(head store.Head) error {
 	cursor, err := l.store.IndexCursor()
@@ -174,7 +177,7 @@ func (l *Ledger) openIndex(head store.Head) error {
 		return err
 	}
 	defer r.Close()
-	l.keys = newKeys(from)
+	l.keys = newKeys(from, l.cfg.IndexRun/4)
 	var rows []IndexRow
 	var last entry.Record
 	start := from
@@ -195,12 +198,12 @@ func (l *Ledger) openIndex(head store.Head) error {
 		}
 		l.index.add(rows, i)
 		if h := record.Head(); !h.Request.IsZero() {
-			l.keys.young[[16]byte(h.Request.Key[:16])] = i
+			l.keys.add([16]byte(h.Request.Key[:16]), i)
 		}
 		if l.cfg.ReadOnly {
 			return nil
 		}
-		return l.index.flush(indexRun)
+		return l.index.flush(l.cfg.IndexRun)
 	})
 	if last != nil {
 		l.stamps.last = last.Head().At

@@ -83,6 +83,11 @@ func (l *Ledger) execute(r *request) {
 		switch {
 		case found:
 			r.answered, r.index, r.replayed = true, index, true
+			if s := l.signed.Load(); r.refused != nil && s != nil && index < s.Size {
+				r.signed = s
+				l.answer(r) // now, since the open batch may wait for room
+				return
+			}
 			l.open.waiters = append(l.open.waiters, r)
 			return
 		case r.keySeen < l.keys.from:
@@ -90,8 +95,17 @@ func (l *Ledger) execute(r *request) {
 			return
 		}
 	}
+	if r.refused != nil {
+		r.err = r.refused
+		l.answer(r)
+		return
+	}
 	var step time.Duration
-	if tx.at, step = l.stamps.next(l.cfg.Clock()); step != 0 {
+	wall, steady := l.cfg.Clock()
+	l.stampsMu.Lock()
+	tx.at, step = l.stamps.next(wall, steady)
+	l.stampsMu.Unlock()
+	if step != 0 {
 		l.noteStep(step)
 		tx.begin(r.cmd.Request)
 	}
@@ -109,7 +123,7 @@ func (l *Ledger) execute(r *request) {
 		if tx.answer >= 0 {
 			r.answered, r.index, r.leaf, r.record = true, l.size+uint64(tx.answer), tx.leaves[tx.answer], tx.records[tx.answer]
 			if !tx.request.IsZero() {
-				l.keys.young[[16]byte(tx.request.Key[:16])] = r.index
+				l.keys.add([16]byte(tx.request.Key[:16]), r.index)
 			}
 		}
 		l.keep(tx)
@@ -247,7 +261,7 @@ func (l *Ledger) commitBatch(b *batch) error {
 		}
 		l.index.add(l.indexRows, index)
 	}
-	if l.index.pending() > 8*indexRun {
+	if l.index.pending() > 8*l.cfg.IndexRun {
 		l.flush <- struct{}{} // the index may lag, but not without bound
 	} else {
 		select {
@@ -326,7 +340,7 @@ func (l *Ledger) flushIndex() {
 		if failed {
 			continue // the ledger is ending
 		}
-		if err := l.index.flush(indexRun); err != nil {
+		if err := l.index.flush(l.cfg.IndexRun); err != nil {
 			failed = true
 			l.fail(fmt.Errorf("writing indexes: %w", err))
 		}

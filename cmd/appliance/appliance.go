@@ -33,6 +33,7 @@ import (
 	"countroom/hardware/entropy"
 	"countroom/hardware/signer"
 	"countroom/ledger"
+	"countroom/ledger/entry"
 	"countroom/ledger/store"
 	"countroom/ledger/store/pebble"
 	"countroom/ledger/system"
@@ -40,6 +41,7 @@ import (
 	"countroom/rngcert/chance"
 	"countroom/rngcert/epoch"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/sigstore/sigstore/pkg/signature"
 )
 
@@ -55,14 +57,30 @@ type Config struct {
 	Games      []*slots.Definition // default the bundled game
 	QueueMost  int
 	CacheRows  int
+	IndexRun   int
 	Reserve    uint64 // bytes of disk below which commands are refused
 
-	// WrapStore and WrapSigner let tests put faults in.
-	WrapStore  func(store.Store) store.Store
-	WrapSigner func(signature.Signer) signature.Signer
+	// LedgerOnly opens the log without its house: nothing is appended.
+	LedgerOnly bool
+
+	// Machine is what the house stands on, for tests to put faults in.
+	Machine Machine
 
 	Log   *slog.Logger
 	Fatal func(error) // default: log and exit with status 1
+}
+
+// Machine is what a house gets from outside the program. What is not set is the
+// real thing.
+type Machine struct {
+	Files   Files            // names, keys, credentials and the guard's record
+	StoreFS vfs.FS           // under the store
+	Clock   ledger.Clock     // default the system's
+	Sources []entropy.Source // of seed secrets; default the kernel
+
+	WrapStore  func(store.Store) store.Store
+	WrapSigner func(signature.Signer) signature.Signer // of checkpoints
+	Turn       func(ledger.Command)                    // as in ledger.Config
 }
 
 // Appliance is a machine's open house.
@@ -71,8 +89,9 @@ type Appliance struct {
 	Ledger *ledger.Ledger
 	House  *house.House
 	Tokens Tokens
-	// ReadOnly says that the disk had no room even to open the store for
-	// writing: reads are served, commands are not.
+	// ReadOnly says that the disk had too little room to open the store for
+	// writing: reads are served, commands are not. AwaitRoom tells when to close
+	// this house and open it again.
 	ReadOnly bool
 
 	guard *ledger.Guard
@@ -94,8 +113,16 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 			return nil, err
 		}
 	}
+	machine := &cfg.Machine
+	if machine.Files == nil {
+		machine.Files = disk{}
+	}
+	if machine.Sources == nil {
+		machine.Sources = []entropy.Source{entropy.Kernel{}}
+	}
+	files := machine.Files
 	for _, d := range []string{cfg.Dir, filepath.Join(cfg.Dir, "keys"), filepath.Join(cfg.Dir, "credentials")} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
+		if err := files.MkdirAll(d); err != nil {
 			return nil, err
 		}
 	}
@@ -109,29 +136,33 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 		return nil, err
 	}
 	founded := a.Store.Head().Size > 0
-	origin, err := openOrigin(cfg.Dir, cfg.Origin, founded)
+	origin, err := openOrigin(files, cfg.Dir, cfg.Origin, founded)
 	if err != nil {
 		return nil, err
 	}
-	if a.guard, err = ledger.OpenGuard(filepath.Join(cfg.Dir, "guard"), origin); err != nil {
+	if err := a.openGuard(files, filepath.Join(cfg.Dir, "guard"), origin); err != nil {
 		return nil, err
 	}
-	k, err := openKeys(filepath.Join(cfg.Dir, "keys"), founded)
+	k, err := openKeys(files, filepath.Join(cfg.Dir, "keys"), founded)
 	if err != nil {
 		return nil, err
 	}
 	var checkpoints signature.Signer = k.checkpoint
-	if cfg.WrapSigner != nil {
-		checkpoints = cfg.WrapSigner(checkpoints)
+	if machine.WrapSigner != nil {
+		checkpoints = machine.WrapSigner(checkpoints)
 	}
 	a.Ledger, err = ledger.Open(ctx, ledger.Config{
 		Origin: origin, Store: a.Store, Books: house.Books(), Guard: a.guard, Signer: checkpoints,
-		Log: cfg.Log, Fatal: cfg.Fatal, QueueMost: cfg.QueueMost, CacheRows: cfg.CacheRows, ReadOnly: a.ReadOnly,
+		Clock: machine.Clock, Log: cfg.Log, Fatal: cfg.Fatal, Turn: machine.Turn,
+		QueueMost: cfg.QueueMost, CacheRows: cfg.CacheRows, IndexRun: cfg.IndexRun, ReadOnly: a.ReadOnly,
 	})
 	if err != nil {
 		return nil, err
 	}
-	pool, err := entropy.NewPool(ctx, []byte("countroom "+origin), entropy.Kernel{})
+	if cfg.LedgerOnly {
+		return a, nil
+	}
+	pool, err := entropy.NewPool(ctx, []byte("countroom "+origin), machine.Sources...)
 	if err != nil {
 		return nil, err
 	}
@@ -147,29 +178,62 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.openFiles(cfg.Dir); err != nil {
+	if err := a.openFiles(files, cfg.Dir); err != nil {
 		return nil, err
 	}
 	return a, nil
 }
 
 func (a *Appliance) openStore(cfg *Config) error {
-	opts := pebble.Options{Create: true, ReserveBytes: cfg.Reserve, Logger: cfg.Log}
+	opts := pebble.Options{Create: true, ReserveBytes: cfg.Reserve, Logger: cfg.Log, FS: cfg.Machine.StoreFS}
 	dir := filepath.Join(cfg.Dir, "store")
 	st, err := pebble.Open(dir, opts)
 	if errors.Is(err, syscall.ENOSPC) {
-		cfg.Log.Error("no room to write: serving reads only until there is and the process is started again", "error", err)
 		opts.ReadOnly, opts.Create, a.ReadOnly = true, false, true
-		st, err = pebble.Open(dir, opts)
+		noRoom := err
+		if st, err = pebble.Open(dir, opts); errors.Is(err, os.ErrNotExist) {
+			err = fmt.Errorf("founding a house: %w", noRoom)
+		}
+		if err == nil {
+			cfg.Log.Error("no room to write: serving reads only until there is", "error", noRoom)
+		}
 	}
 	if err != nil {
 		return err
 	}
 	a.Store = st
-	if cfg.WrapStore != nil {
-		a.Store = cfg.WrapStore(st)
+	if wrap := cfg.Machine.WrapStore; wrap != nil {
+		a.Store = wrap(st)
 	}
 	return nil
+}
+
+func (a *Appliance) openGuard(files Files, path, origin string) error {
+	f, err := files.OpenGuard(path)
+	if err != nil {
+		return err
+	}
+	if a.guard, err = ledger.NewGuard(f, origin); err != nil {
+		return fmt.Errorf("%s: %w", path, errors.Join(err, f.Close()))
+	}
+	return nil
+}
+
+// AwaitRoom returns when a house that is ReadOnly could be opened for writing,
+// or the context's error.
+func (a *Appliance) AwaitRoom(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if free, err := a.Store.Free(); err == nil && free.Available >= free.Reserve {
+			return nil
+		}
+	}
 }
 
 // Close stops the house: what was accepted is finished until the context ends.
@@ -191,27 +255,30 @@ func (a *Appliance) Close(ctx context.Context) error {
 }
 
 // openFiles writes what outsiders need and reads the credentials.
-func (a *Appliance) openFiles(dir string) error {
+func (a *Appliance) openFiles(files Files, dir string) error {
 	vkey := filepath.Join(dir, "log.vkey")
-	if b, err := os.ReadFile(vkey); err != nil || string(b) != a.Ledger.VKey()+"\n" {
-		if err := writeFile(vkey, a.Ledger.VKey()+"\n", 0o644); err != nil && !a.ReadOnly {
+	if b, err := files.ReadFile(vkey); err != nil || string(b) != a.Ledger.VKey()+"\n" {
+		if err := files.WriteFile(vkey, []byte(a.Ledger.VKey()+"\n")); err != nil && !a.ReadOnly {
 			return err
 		}
 	}
-	for name, token := range map[string]*string{"operator": &a.Tokens.Operator, "regulator": &a.Tokens.Regulator, "auditor": &a.Tokens.Auditor} {
-		secret, err := openSecret(filepath.Join(dir, "credentials", name+".key"), true)
+	for _, c := range []struct {
+		name  string
+		token *string
+	}{{"operator", &a.Tokens.Operator}, {"regulator", &a.Tokens.Regulator}, {"auditor", &a.Tokens.Auditor}} {
+		secret, err := openSecret(files, filepath.Join(dir, "credentials", c.name+".key"), true)
 		if err != nil {
 			return err
 		}
-		*token = hex.EncodeToString(secret[:])
+		*c.token = hex.EncodeToString(secret[:])
 	}
 	return nil
 }
 
 // openOrigin reads the log's name; a new log's is written down for ever.
-func openOrigin(dir, want string, founded bool) (string, error) {
+func openOrigin(files Files, dir, want string, founded bool) (string, error) {
 	path := filepath.Join(dir, "origin")
-	b, err := os.ReadFile(path)
+	b, err := files.ReadFile(path)
 	switch {
 	case err == nil:
 		origin := strings.TrimSpace(string(b))
@@ -232,7 +299,12 @@ func openOrigin(dir, want string, founded bool) (string, error) {
 	if _, err := tlog.VKey(want, make(ed25519.PublicKey, ed25519.PublicKeySize)); err != nil {
 		return "", fmt.Errorf("origin: %w", err)
 	}
-	return want, writeFile(path, want+"\n", 0o644)
+	// Entry 0 holds fewer names, and once it is written down it cannot be changed.
+	created := system.HouseCreated{Header: entry.Header{ID: entry.NewUUID([16]byte{})}, Origin: want}
+	if _, err := entry.Append(nil, &created); err != nil {
+		return "", fmt.Errorf("origin: %w", err)
+	}
+	return want, files.WriteFile(path, []byte(want+"\n"))
 }
 
 type keys struct {
@@ -241,13 +313,13 @@ type keys struct {
 }
 
 // openKeys loads a house's keys; only a house that has no log yet gets new ones.
-func openKeys(dir string, founded bool) (k keys, err error) {
+func openKeys(files Files, dir string, founded bool) (k keys, err error) {
 	load := func(name string, alg signer.Algorithm) (*signer.Software, error) {
 		path := filepath.Join(dir, name+".pem")
 		if founded {
-			return signer.Load(path, alg)
+			return signer.Load(files, path, alg)
 		}
-		return signer.LoadOrCreate(path, alg, rand.Reader)
+		return signer.LoadOrCreate(files, path, alg, rand.Reader)
 	}
 	if k.checkpoint, err = load("checkpoint", signer.Ed25519); err != nil {
 		return k, err
@@ -258,8 +330,11 @@ func openKeys(dir string, founded bool) (k keys, err error) {
 	if k.exports, err = load("exports", signer.ECDSAP256); err != nil {
 		return k, err
 	}
-	for name, secret := range map[string]*[32]byte{"seal": &k.seal, "token": &k.token, "vault": &k.vault} {
-		if *secret, err = openSecret(filepath.Join(dir, name+".key"), !founded); err != nil {
+	for _, s := range []struct {
+		name   string
+		secret *[32]byte
+	}{{"seal", &k.seal}, {"token", &k.token}, {"vault", &k.vault}} {
+		if *s.secret, err = openSecret(files, filepath.Join(dir, s.name+".key"), !founded); err != nil {
 			return k, err
 		}
 	}
@@ -285,56 +360,21 @@ func (k *keys) public(origin string) ([]system.Key, error) {
 	return list, nil
 }
 
-// openSecret reads 256 bits in hex from a file that only its owner may read.
-func openSecret(path string, create bool) (secret [32]byte, err error) {
-	b, err := os.ReadFile(path)
+// openSecret reads 256 bits in hex from a file that only its owner may use.
+func openSecret(files Files, path string, create bool) (secret [32]byte, err error) {
+	b, err := files.ReadPrivate(path)
 	if errors.Is(err, os.ErrNotExist) && create {
 		rand.Read(secret[:])
-		return secret, writeFile(path, hex.EncodeToString(secret[:])+"\n", 0o600)
+		return secret, files.CreatePrivate(path, []byte(hex.EncodeToString(secret[:])+"\n"))
 	}
 	if err != nil {
 		return secret, err
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return secret, err
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return secret, fmt.Errorf("%s has mode %o: others may read it; chmod 600 it, and replace it if others may have", path, mode)
 	}
 	raw, err := hex.DecodeString(strings.TrimSpace(string(b)))
 	if err != nil || len(raw) != len(secret) {
 		return secret, fmt.Errorf("%s: expected 64 hex digits", path)
 	}
 	return [32]byte(raw), nil
-}
-
-// writeFile writes a small file whole or not at all.
-func writeFile(path, content string, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if err := f.Chmod(mode); err != nil {
-		return err
-	}
-	if _, err := f.WriteString(content); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // softwareSealer seals seed secrets under a key in a file: whoever reads the

@@ -134,9 +134,9 @@ func playAndDie(t *testing.T, dir string) {
 	a, err := appliance.Open(ctx, appliance.Config{
 		Dir: filepath.Join(dir, "house"), Release: "test", Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Limits: epoch.Limits{AgeSeconds: 600, Draws: 1 << 20, RevealDelaySeconds: 120},
-		WrapStore: func(s store.Store) store.Store {
+		Machine: appliance.Machine{WrapStore: func(s store.Store) store.Store {
 			return &deadly{Store: s, t: t, dir: dir, before: rnd.IntN(3) > 0, after: rnd.IntN(4)}
-		},
+		}},
 	})
 	if err != nil {
 		t.Fatal(err)

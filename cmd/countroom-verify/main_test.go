@@ -65,7 +65,8 @@ func publish(ts *testscript.TestScript, _ bool, args []string) {
 		write(ts, "answer.json", h.Answer(bet))
 		write(ts, "kept.checkpoint", h.Checkpoint())
 	}
-	if fraud == "payout" {
+	switch fraud {
+	case "payout":
 		h.Tamper = func(_ uint64, r entry.Record) {
 			s := r.(*rounds.Settled)
 			s.Payout.Amount += 5
@@ -73,17 +74,39 @@ func publish(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		h.Turn()
 		h.Append(h.Round(who[0], 100))
-		h.Tamper = nil
+	case "taken":
+		h.Tamper = func(_ uint64, r entry.Record) { r.Head().Actor = "house" }
+		h.Withdraw(who[1], 500)
+	case "invented", "invented-revealed":
+		h.Turn()
+		h.Draw = func([32]byte, entry.Ref, uint64) [32]byte { return [32]byte{1, 2, 3} }
+		h.Append(settled(h, who[0]))
 	}
+	h.Tamper, h.Draw = nil, nil
 	h.Play(who, 200)
-	if fraud == "unknown" {
+	switch fraud {
+	case "unknown":
 		h.AppendLeaf([]byte(`{"actor":"house","type":"house.moved"}`))
+	case "invented-revealed":
+		h.Wait(time.Minute)
+		h.Turn()
+	case "withheld":
+		for range 2 {
+			h.Wait(time.Hour)
+			h.Deposit(who[0], 100)
+		}
 	}
 	for name, f := range h.Publish() {
 		write(ts, filepath.Join(args[0], filepath.FromSlash(name)), f.Data)
 	}
 	write(ts, "log.vkey", []byte(h.VKey+"\n"))
 	write(ts, "another.vkey", []byte(logtest.New(logtest.Config{Seed: 12}).VKey))
+}
+
+func settled(h *logtest.House, p logtest.Player) *rounds.Settled {
+	r := h.Round(p, 100)
+	h.Settle(r)
+	return r
 }
 
 func serve(ts *testscript.TestScript, _ bool, args []string) {
@@ -177,13 +200,4 @@ func TestProgressIsShownWhenItTakesLong(t *testing.T) {
 	if out.String() != "512 of 1024 entries (50%)\n" {
 		t.Errorf("%q", out.String())
 	}
-}
-
-func FuzzArguments(f *testing.F) {
-	f.Add("log\x00https://h\x00--vkey\x00k\x00--known\x00a")
-	f.Fuzz(func(t *testing.T, line string) {
-		if a, err := parse(strings.Split(line, "\x00")); (a == nil) == (err == nil) {
-			t.Fatalf("%v, %v", a, err)
-		}
-	})
 }

@@ -16,7 +16,7 @@ import (
 
 func printReport(w io.Writer, r *verify.Report) {
 	if r.Origin != "" {
-		fmt.Fprintf(w, "log         %s\n", r.Origin)
+		fmt.Fprintf(w, "log         %s\n", clean(r.Origin))
 	}
 	if r.Size > 0 {
 		fmt.Fprintf(w, "checkpoint  size %d, root %s\n", r.Size, r.Root)
@@ -51,10 +51,10 @@ func printReport(w io.Writer, r *verify.Report) {
 		fmt.Fprintln(w)
 	}
 	for _, s := range r.Warnings {
-		fmt.Fprintf(w, "warning: %s\n", s)
+		fmt.Fprintf(w, "warning: %s\n", clean(s))
 	}
 	for _, s := range r.Unchecked {
-		fmt.Fprintf(w, "not checked: %s\n", s)
+		fmt.Fprintf(w, "not checked: %s\n", clean(s))
 	}
 	printFindings(w, r.Findings, r.More)
 }
@@ -90,7 +90,7 @@ func printFindings(w io.Writer, list []verify.Finding, more uint64) {
 
 func printProof(w io.Writer, p *verify.Proof) {
 	h := p.Record.Head()
-	fmt.Fprintf(w, "entry %d of %s, in the signed tree of %d entries with root %s\n", p.Index, p.Checkpoint.Origin, p.Checkpoint.Size, verify.Hex(p.Checkpoint.Root))
+	fmt.Fprintf(w, "entry %d of %s, in the signed tree of %d entries with root %s\n", p.Index, clean(p.Checkpoint.Origin), p.Checkpoint.Size, verify.Hex(p.Checkpoint.Root))
 	fmt.Fprintf(w, "  %s at %s, id %s\n", p.Record.Type(), h.At, h.ID)
 	switch r := p.Record.(type) {
 	case *rounds.Settled:

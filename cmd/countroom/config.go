@@ -48,7 +48,7 @@ type config struct {
 }
 
 func defaults() *config {
-	c := &config{Data: "countroom-data", Listen: "127.0.0.1:8080", SessionAge: 12 * time.Hour, ReserveMiB: 1024, QueueMost: 16384, DrainDelay: time.Second, LogFormat: "text", LogLevel: "info"}
+	c := &config{Data: "countroom-data", Listen: "127.0.0.1:8080", SessionAge: 12 * time.Hour, ReserveMiB: 1024, QueueMost: 4096, DrainDelay: time.Second, LogFormat: "text", LogLevel: "info"}
 	c.Epoch.Age, c.Epoch.Draws, c.Epoch.RevealDelay = epoch.Default.Age(), epoch.Default.Draws, epoch.Default.RevealDelay()
 	return c
 }
@@ -74,7 +74,7 @@ func (c *config) options() []option {
 		{"epoch-draws", "most draws of a seed epoch, at most 1048576", &c.Epoch.Draws},
 		{"epoch-reveal-delay", "time from the end of an epoch to the reveal of its seed", &c.Epoch.RevealDelay},
 		{"reserve-mib", "free disk below which commands are refused", &c.ReserveMiB},
-		{"queue-most", "commands that may wait before others are refused", &c.QueueMost},
+		{"queue-most", "commands that may be under way before others are refused", &c.QueueMost},
 		{"drain-delay", "time between saying not ready and closing the door", &c.DrainDelay},
 		{"log-format", "text or json", &c.LogFormat},
 		{"log-level", "debug, info, warn or error", &c.LogLevel},
@@ -142,15 +142,19 @@ func (c *config) load(cmd *cobra.Command, file string, environ []string) (*confi
 	return merged, merged.check()
 }
 
-// goType is what the YAML library adds for programmers.
-var goType = regexp.MustCompile(` not found in type [^\n]*`)
+// What the YAML library says for programmers.
+var (
+	unknownField = regexp.MustCompile(` not found in type [^\n]*`)
+	intoStruct   = regexp.MustCompile(` into (main\.config|struct \{)[^\n]*`)
+)
 
 // read is strict: an unknown key is an error that names its line.
 func (c *config) read(b []byte) error {
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
 	if err := d.Decode(c); err != nil && !errors.Is(err, io.EOF) {
-		return errors.New(goType.ReplaceAllString(strings.TrimPrefix(err.Error(), "yaml: "), ": no such setting"))
+		text := unknownField.ReplaceAllString(strings.TrimPrefix(err.Error(), "yaml: "), ": no such setting")
+		return errors.New(intoStruct.ReplaceAllString(text, ": expected settings by their names"))
 	}
 	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
 		return errors.New("expected one document")
@@ -183,11 +187,13 @@ func (o *option) set(s string) (err error) {
 			return fmt.Errorf("%q: expected true or false", s)
 		}
 	case *int:
-		if *v, err = strconv.Atoi(s); err != nil {
+		n, err := strconv.ParseInt(s, 0, 0) // as YAML and flags are read: 010 is 8
+		if err != nil {
 			return fmt.Errorf("%q: expected an integer", s)
 		}
+		*v = int(n)
 	case *uint64:
-		if *v, err = strconv.ParseUint(s, 10, 64); err != nil {
+		if *v, err = strconv.ParseUint(s, 0, 64); err != nil {
 			return fmt.Errorf("%q: expected an integer from 0", s)
 		}
 	case *time.Duration:

@@ -2,8 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -12,14 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"countroom/regulator/verify"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -43,7 +40,31 @@ type server struct {
 	client *http.Client // for readiness
 	args   []string
 	cmd    *exec.Cmd
-	log    bytes.Buffer
+	log    journal
+}
+
+// journal is what a process says, read while it goes on.
+type journal struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.b.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.b.String()
+}
+
+func (j *journal) Reset() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.b.Reset()
 }
 
 func newServer(t *testing.T, args ...string) *server {
@@ -55,15 +76,21 @@ func newServer(t *testing.T, args ...string) *server {
 	return &server{t: t, dir: filepath.Join(t.TempDir(), "house"), scheme: "http", addr: l.Addr().String(), client: http.DefaultClient, args: args}
 }
 
-func (s *server) start() {
+// launch starts a process without waiting for it.
+func (s *server) launch() {
 	s.t.Helper()
 	s.log.Reset()
 	s.cmd = exec.Command(os.Args[0], append([]string{"serve", "--quiet", "--data", s.dir, "--listen", s.addr, "--drain-delay", "100ms"}, s.args...)...)
-	s.cmd.Env = append(os.Environ(), "COUNTROOM_TEST_MAIN=1")
+	s.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "COUNTROOM_") }), "COUNTROOM_TEST_MAIN=1")
 	s.cmd.Stderr = &s.log
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+func (s *server) start() {
+	s.t.Helper()
+	s.launch()
 	for range 600 {
 		resp, err := s.client.Get(s.scheme + "://" + s.addr + "/readyz")
 		if err == nil {
@@ -127,115 +154,64 @@ func (s *server) until(client *http.Client, path, token, key, body string) []byt
 	panic(path + ": never answered")
 }
 
-type answered struct {
-	Leaf  json.RawMessage
-	Token string
-}
-
-// kill -9 under load, again and again: nothing that was acknowledged is lost,
-// nothing happens twice, retries get their answer, and the verifier passes with
-// every receipt that the players kept. COUNTROOM_KILLS sets how often.
+// kill -9 under load, again and again: while the process plays, turns its seed
+// epochs, starts and stops. Nothing that was acknowledged is lost, nothing
+// happens twice, retries get their answer, and the verifier passes with every
+// receipt that the players kept. COUNTROOM_KILLS sets how often.
 func TestKilledUnderLoad(t *testing.T) {
-	kills := 12
+	t.Parallel()
+	kills := 20
 	if v := os.Getenv("COUNTROOM_KILLS"); v != "" {
 		var err error
 		if kills, err = strconv.Atoi(v); err != nil {
 			t.Fatal(err)
 		}
 	}
-	const players = 16
-	s := newServer(t, "--epoch-age", "2s", "--epoch-reveal-delay", "1s")
+	// Epochs end after so few draws that one is turning most of the time.
+	s := newServer(t, "--epoch-age", "2s", "--epoch-draws", "200", "--epoch-reveal-delay", "1s")
 	s.start()
-	operator := s.token("operator")
-
-	var mu sync.Mutex
-	acked := map[string]json.RawMessage{} // key → leaf
-	var kept []verify.Known
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	tokens := make([]string, players)
-	for p := range players {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			client := &http.Client{Timeout: 5 * time.Second}
-			id := fmt.Sprintf("player-%d", p)
-			s.until(client, "/v1/players", operator, "create-"+id, fmt.Sprintf(`{"id":%q,"currency":"EUR"}`, id))
-			s.until(client, "/v1/players/"+id+"/deposits", operator, "deposit-"+id, `{"amount":100000000,"currency":"EUR"}`)
-			var opened answered
-			if err := json.Unmarshal(s.until(client, "/v1/sessions", operator, "session-"+id, fmt.Sprintf(`{"player":%q,"game":"lamplight-quay"}`, id)), &opened); err != nil {
-				panic(err)
-			}
-			tokens[p] = opened.Token
-			for n := 0; ; n++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				key := fmt.Sprintf("%s-%d", id, n)
-				raw := s.until(client, "/v1/spins", opened.Token, key, `{"stake":20}`)
-				var a answered
-				if err := json.Unmarshal(raw, &a); err != nil {
-					panic(err)
-				}
-				mu.Lock()
-				acked[key] = a.Leaf
-				if len(kept) < 2000 {
-					kept = append(kept, verify.Known{Name: key, Data: raw})
-				}
-				mu.Unlock()
-			}
-		}()
-	}
-	rnd := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
-	for range kills {
-		time.Sleep(time.Duration(50+rnd.IntN(500)) * time.Millisecond)
+	players := seat(s, 8)
+	players.play()
+	opened := 1 // processes that said they were ready
+	killed := map[string]int{}
+	kill := func(when string) {
 		s.signal(syscall.SIGKILL)
-		s.start()
+		killed[when]++
 	}
-	time.Sleep(300 * time.Millisecond)
-	close(stop)
-	wg.Wait()
-
-	// Every key, asked again, gives the very leaf that was acknowledged.
-	client := &http.Client{Timeout: 5 * time.Second}
-	for key, leaf := range acked {
-		var p int
-		fmt.Sscanf(key, "player-%d-", &p)
-		status, raw := s.post(client, "/v1/spins", tokens[p], key, `{"stake":20}`)
-		var a answered
-		if err := json.Unmarshal(raw, &a); err != nil || status != http.StatusCreated || !bytes.Equal(a.Leaf, leaf) {
-			t.Fatalf("%s asked again: %d, %v\n%s\nacknowledged:\n%s", key, status, err, a.Leaf, leaf)
+	for n := 0; n < kills; n++ {
+		time.Sleep(rand.N(400 * time.Millisecond))
+		switch rand.IntN(4) {
+		case 0:
+			s.cmd.Process.Signal(syscall.SIGTERM)
+			time.Sleep(rand.N(150 * time.Millisecond))
+			kill("stopping")
+		case 1:
+			kill("playing")
+			s.launch()
+			time.Sleep(rand.N(300 * time.Millisecond))
+			kill("starting")
+			n++
+		default:
+			kill("playing")
 		}
+		s.start()
+		opened++
+		players.hold()
+		players.repeat(1 + len(players.acknowledged())/50)
 	}
-
-	src, err := verify.HTTP("http://"+s.addr, s.token("regulator"))
-	if err != nil {
-		t.Fatal(err)
+	players.more(100)
+	players.leave()
+	players.hold()
+	players.repeat(1 + len(players.rounds)/10_000)
+	report := players.verify()
+	if got := report.Types["house.active"]; got < uint64(opened) || got > uint64(opened+killed["starting"]) {
+		t.Errorf("%d processes in the log: %d were ready, %d were killed before", got, opened, killed["starting"])
 	}
-	vkey, err := os.ReadFile(filepath.Join(s.dir, "log.vkey"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	report, err := verify.Log(context.Background(), src, verify.Options{VKey: strings.TrimSpace(string(vkey)), Known: kept})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range report.Findings {
-		t.Errorf("finding: %+v", f)
-	}
-	if got := report.Types["round.settled"]; got != uint64(len(acked)) {
-		t.Errorf("%d rounds in the log, %d acknowledged to players who never gave up", got, len(acked))
-	}
-	if got := report.Types["house.active"]; got != uint64(kills)+1 {
-		t.Errorf("%d processes in the log, %d were started", got, kills+1)
-	}
-	if len(acked) < 20*kills {
-		t.Errorf("only %d rounds: that was no load", len(acked))
+	if len(players.rounds) < 20*kills {
+		t.Errorf("only %d rounds: that was no load", len(players.rounds))
 	}
 	if err := s.signal(syscall.SIGTERM); err != nil {
 		t.Errorf("SIGTERM: %v\n%s", err, s.log.String())
 	}
-	t.Logf("%d kills, %d rounds, %d epochs revealed", kills, len(acked), report.Epochs.Revealed)
+	t.Logf("killed %v, %d rounds, %d epochs revealed", killed, len(players.rounds), report.Epochs.Revealed)
 }

@@ -18,7 +18,6 @@ import (
 	"countroom/cmd/appliance"
 	"countroom/games/slots"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
@@ -117,19 +116,25 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 		return err
 	}
 	defer lis.Close()
-	a, err := appliance.Open(ctx, appliance.Config{
-		Dir: c.Data, Origin: c.Origin, Node: c.Node, Release: rel, Limits: c.limits(), SessionAge: c.SessionAge,
-		QueueMost: c.QueueMost, Reserve: c.ReserveMiB << 20, Log: log,
-	})
-	if err != nil {
+	d := &door{open: func(ctx context.Context) (*room, error) {
+		a, err := appliance.Open(ctx, appliance.Config{
+			Dir: c.Data, Origin: c.Origin, Node: c.Node, Release: rel, Limits: c.limits(), SessionAge: c.SessionAge,
+			QueueMost: c.QueueMost, Reserve: c.ReserveMiB << 20, Log: log,
+		})
+		if err != nil {
+			return nil, err
+		}
+		log.Info("serving", "address", lis.Addr().String(), "origin", a.Ledger.Origin(), "term", a.Ledger.Term(), "data", c.Data, "read_only", a.ReadOnly)
+		return &room{Appliance: a, api: api.New(a.House, api.Options{
+			Tokens: api.Tokens{Operator: a.Tokens.Operator, Regulator: a.Tokens.Regulator, Auditor: a.Tokens.Auditor},
+			Log:    log, Returns: returns(),
+		})}, nil
+	}}
+	if d.room, err = d.open(ctx); err != nil {
 		return err
 	}
-	registry := prometheus.NewRegistry()
-	handler := api.New(a.House, api.Options{
-		Tokens: api.Tokens{Operator: a.Tokens.Operator, Regulator: a.Tokens.Regulator, Auditor: a.Tokens.Auditor},
-		Log:    log, Registry: registry, Returns: returns(),
-	})
-	server := api.HTTPServer(handler)
+	control(ctx, c.Data, d, log)
+	server := api.HTTPServer(d)
 	if tlsConfig != nil {
 		server.TLSConfig = tlsConfig
 	}
@@ -141,19 +146,29 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 			failed <- server.Serve(lis)
 		}
 	}()
-	log.Info("serving", "address", lis.Addr().String(), "origin", a.Ledger.Origin(), "term", a.Ledger.Term(), "data", c.Data)
 	if !c.Quiet {
 		welcome(cmd, c, lis.Addr().String(), tlsConfig != nil)
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	tended := make(chan error, 1)
+	go func() { tended <- d.tend(ctx) }()
 	select {
 	case err := <-failed:
-		return errors.Join(err, a.Close(context.Background()))
-	case <-ctx.Done():
+		stop()
+		if gone := <-tended; gone != nil {
+			return errors.Join(err, gone)
+		}
+		return errors.Join(err, d.room.Close(context.Background()))
+	case err := <-tended:
+		if err != nil {
+			return err
+		}
 	}
 	log.Info("stopping: not ready")
 	deadline, cancel := context.WithTimeout(context.Background(), drainMost-500*time.Millisecond)
 	defer cancel()
-	handler.Drain()
+	d.room.api.Drain()
 	select { // a balancer has to see it
 	case <-time.After(c.DrainDelay):
 	case <-deadline.Done():
@@ -162,7 +177,7 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 		log.Warn("some connections were cut", "error", err)
 		server.Close()
 	}
-	if err := a.Close(deadline); err != nil {
+	if err := d.room.Close(deadline); err != nil {
 		return fmt.Errorf("closing: %w", err)
 	}
 	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {

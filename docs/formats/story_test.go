@@ -164,7 +164,9 @@ func tell(t *testing.T) *story {
 	disabled := &rounds.GameDisabled{Game: gameID, Reason: s.because("end of the trial")}
 	s.byOperator(disabled, "game-1", "/v1/games/lamplight-quay/state", `{"reason":"end of the trial","state":"disabled"}`)
 	s.after(time.Hour)
-	s.add(&system.HouseActive{Node: "count-1", Reason: "start", Release: "0.1.0", Root: s.builder.Root(), Size: s.builder.Size(), Term: 2})
+	size, root := s.builder.Size(), s.builder.Root()
+	s.add(&system.HouseActive{Node: "count-1", Reason: "start", Release: "0.1.0", Root: root, Size: size, Term: 2})
+	s.add(&system.HouseRestored{Backup: fixed("back-up"), Reason: s.because("the disk of count-1 was lost"), Root: root, Signed: size, Size: size})
 	return s
 }
 

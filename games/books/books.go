@@ -20,7 +20,7 @@ import (
 
 // Version is the version of the rows that Fold makes. Stored rows of another
 // version are built anew from the log.
-const Version = 1
+const Version = 2
 
 // ErrUnknownType says that an entry is of a type this code does not know.
 var ErrUnknownType = fmt.Errorf("%w: unknown entry type", entry.ErrFormat)
@@ -34,6 +34,8 @@ func New(typ string) (entry.Record, error) {
 		return new(system.HouseCreated), nil
 	case "house.active":
 		return new(system.HouseActive), nil
+	case "house.restored":
+		return new(system.HouseRestored), nil
 	case "clock.stepped":
 		return new(system.ClockStepped), nil
 	case "alarm.raised":

@@ -165,7 +165,7 @@ func Open(ctx context.Context, l *ledger.Ledger, cfg Config) (*House, error) {
 			}
 		}
 	}
-	if l.Ready() == nil {
+	if !l.ReadOnly() {
 		if err := h.start(ctx); err != nil {
 			return nil, err
 		}
@@ -192,16 +192,26 @@ func compile(d *slots.Definition) (*game, error) {
 	return g, err
 }
 
-// start makes this process the log's writer and, in a new house, enables all
-// games that were configured.
+// start makes this process the log's writer. A new house is founded with all
+// games that were configured, in the one command: there is no half of it.
 func (h *House) start(ctx context.Context) error {
 	signed := h.ledger.Signed()
 	reason := "start"
 	if signed == nil {
 		reason = "created"
 	}
+	restored, err := h.restored(ctx)
+	if err != nil {
+		return err
+	}
 	checkRow := h.vault.seal(vaultCheck, []byte(h.cfg.Origin))
-	_, err := h.ledger.Update(ctx, ledger.Command{Reads: []string{system.StateKey}, Run: func(tx *ledger.Tx) error {
+	var games []func(*ledger.Tx) *rounds.GameEnabled
+	if signed == nil {
+		for _, d := range h.cfg.Games {
+			games = append(games, h.enabling("house", h.definitions[d.ID], "first start"))
+		}
+	}
+	_, err = h.ledger.Update(ctx, ledger.Command{Reads: []string{system.StateKey}, Run: func(tx *ledger.Tx) error {
 		if tx.Size() == 0 {
 			if _, err := tx.Append(&system.HouseCreated{Header: byHouse(), Format: system.Format, Keys: h.cfg.Keys, Origin: h.cfg.Origin}); err != nil {
 				return err
@@ -212,18 +222,25 @@ func (h *House) start(ctx context.Context) error {
 		if signed != nil {
 			active.Root = signed.Root
 		}
-		_, err := tx.Append(active)
-		return err
+		if _, err := tx.Append(active); err != nil {
+			return err
+		}
+		for _, enabling := range games {
+			if _, err := tx.Append(enabling(tx)); err != nil {
+				return err
+			}
+		}
+		if restored == nil {
+			return nil
+		}
+		return h.noteRestored(tx, restored)
 	}})
 	if err != nil {
 		return fmt.Errorf("becoming the writer: %w", err)
 	}
-	if signed != nil {
-		return nil
-	}
-	for _, d := range h.cfg.Games {
-		if _, err := h.enable(ctx, entry.Request{}, "house", h.definitions[d.ID], "first start"); err != nil {
-			return fmt.Errorf("enabling %s: %w", d.ID, err)
+	if signed == nil {
+		for _, d := range h.cfg.Games {
+			h.keepGame(h.definitions[d.ID])
 		}
 	}
 	return nil
@@ -244,12 +261,9 @@ func (h *House) checkVault(ctx context.Context) error {
 		return err
 	}
 	if row == nil {
-		return errors.New("the vault of this log is missing")
+		return h.vault.check(nil)
 	}
-	if _, err := h.vault.open(vaultCheck, row.Value); err != nil {
-		return fmt.Errorf("the vault key is not this house's: restore the key file that belongs to this log: %w", err)
-	}
-	return nil
+	return h.vault.check(row.Value)
 }
 
 // checkIdentity refuses to go on a log that belongs to other keys.
@@ -280,11 +294,20 @@ func (h *House) loadGames(ctx context.Context) error {
 	var ids []string
 	known := map[string]rounds.Game{}
 	err := h.ledger.View(ctx, func(rows book.Reader) error {
+		for _, g := range h.definitions {
+			if r := book.Get[rounds.Release](rows, rounds.ReleaseKey(g.id, g.release)); r != nil && r.Maths != g.maths {
+				return fmt.Errorf("game %s: release %s is in the log with another definition (maths %x): a changed one needs a new version", g.id, g.release, r.Maths)
+			}
+		}
 		if all := book.Get[rounds.Games](rows, rounds.GamesKey); all != nil {
 			ids = all.IDs
 		}
 		for _, id := range ids {
-			known[id] = *book.Get[rounds.Game](rows, rounds.GameKey(id))
+			g := book.Get[rounds.Game](rows, rounds.GameKey(id))
+			if g == nil {
+				return fmt.Errorf("game %s: its row cannot be read", id)
+			}
+			known[id] = *g
 		}
 		return nil
 	})
@@ -410,7 +433,8 @@ func (h *House) openToken(token string) (id entry.UUID, err error) {
 		return id, ErrToken
 	}
 	var b [48]byte
-	if _, err := base64.RawURLEncoding.Strict().Decode(b[:], []byte(token)); err != nil {
+	// The decoder passes over line ends, and then there are fewer bytes.
+	if n, err := base64.RawURLEncoding.Strict().Decode(b[:], []byte(token)); err != nil || n != len(b) {
 		return id, ErrToken
 	}
 	id = entry.UUID(b[:16])

@@ -181,7 +181,7 @@ func (h *House) SetGameState(ctx context.Context, req Request, id string, on boo
 		if g == nil {
 			return h.Refuse(ctx, req, nil, rounds.ErrUnknownGame)
 		}
-		return h.enable(ctx, req.entry(operatorScope), operator, g, words)
+		return h.enable(ctx, req.entry(operatorScope), g, words)
 	}
 	commitment, key, sealed := h.reason(words)
 	return h.update(ctx, ledger.Command{Reads: []string{rounds.GameKey(id)}, Request: req.entry(operatorScope), Run: func(tx *ledger.Tx) error {
@@ -196,22 +196,31 @@ func (h *House) SetGameState(ctx context.Context, req Request, id string, on boo
 	}})
 }
 
-func (h *House) enable(ctx context.Context, req entry.Request, actor string, g *game, words string) (ledger.Receipt, error) {
-	h.machines.Store(g.maths, g) // before a spin can meet the entry
-	commitment, key, sealed := h.reason(words)
+func (h *House) enable(ctx context.Context, req entry.Request, g *game, words string) (ledger.Receipt, error) {
+	enabling := h.enabling(operator, g, words)
 	r, err := h.update(ctx, ledger.Command{Reads: []string{rounds.GameKey(g.id), rounds.GamesKey}, Request: req, Run: func(tx *ledger.Tx) error {
 		if row := book.Get[rounds.Game](tx, rounds.GameKey(g.id)); row != nil && row.On {
 			return ErrGameState
 		}
-		tx.PutVault(key, sealed)
-		_, err := tx.Answer(&rounds.GameEnabled{
-			Header: entry.Header{Actor: actor}, Definition: g.canonical, Engine: "slots", Game: g.id, LeafMax: g.leafMax,
-			Maths: g.maths, PayoutMax: g.bounds.Payout, Reason: commitment, Release: g.release,
-		})
+		_, err := tx.Answer(enabling(tx))
 		return err
 	}})
 	if err == nil {
 		h.keepGame(g)
 	}
 	return r, err
+}
+
+// enabling readies a game for play and returns what makes the entry that puts
+// it there.
+func (h *House) enabling(actor string, g *game, words string) func(*ledger.Tx) *rounds.GameEnabled {
+	h.machines.Store(g.maths, g) // before a spin can meet the entry
+	commitment, key, sealed := h.reason(words)
+	return func(tx *ledger.Tx) *rounds.GameEnabled {
+		tx.PutVault(key, sealed)
+		return &rounds.GameEnabled{
+			Header: entry.Header{Actor: actor}, Definition: g.canonical, Engine: "slots", Game: g.id, LeafMax: g.leafMax,
+			Maths: g.maths, PayoutMax: g.bounds.Payout, Reason: commitment, Release: g.release,
+		}
+	}
 }

@@ -226,8 +226,6 @@ func (s *seeds) tend() {
 		<-s.h.quit
 		cancel()
 	}()
-	tick := time.NewTicker(250 * time.Millisecond)
-	defer tick.Stop()
 	failing := false
 	for {
 		err := s.step(ctx)
@@ -238,18 +236,15 @@ func (s *seeds) tend() {
 			s.h.cfg.Log.Error("seed epochs do not turn; play will stop when the present one ends", "error", err)
 		}
 		failing = err != nil
+		poke := s.poke
+		if failing { // whatever pokes, do not spin on a failure
+			poke = nil
+		}
 		select {
-		case <-s.poke:
-		case <-tick.C:
+		case <-poke:
+		case <-time.After(250 * time.Millisecond):
 		case <-ctx.Done():
 			return
-		}
-		if failing { // whatever pokes, do not spin on a failure
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return
-			}
 		}
 	}
 }
@@ -263,7 +258,7 @@ func (s *seeds) step(ctx context.Context) error {
 		return err
 	}
 	s.forget(now.Closed)
-	at := entry.TimeOf(time.Now())
+	at := s.h.ledger.Now()
 	if now.Due(at) != "" {
 		if err := s.close(ctx); err != nil {
 			return fmt.Errorf("closing epoch %d: %w", now.Active, err)

@@ -85,15 +85,21 @@ func TestAnEpochEndsByTimeWhenNobodyPlays(t *testing.T) {
 	audit(t, h)
 }
 
-// clock is the machine's, and can be put forward. The house's own goroutine goes
-// by the wall and does not see that, so what is due is found by the spin.
-type clock struct{ ahead atomic.Int64 }
+// clock is the machine's. Time can be made to pass, just before a spin is queued,
+// so that it is the spin that finds what is due. And it can be set to show
+// another time.
+type clock struct{ ahead, soon, set atomic.Int64 }
 
 func (c *clock) option(lc *ledger.Config, _ *house.Config) {
 	start := time.Now()
 	lc.Clock = func() (time.Time, time.Duration) {
 		now, ahead := time.Now(), time.Duration(c.ahead.Load())
-		return now.Round(0).Add(ahead), now.Sub(start) + ahead
+		return now.Round(0).Add(ahead + time.Duration(c.set.Load())), now.Sub(start) + ahead
+	}
+	lc.Turn = func(cmd ledger.Command) {
+		if soon := c.soon.Load(); soon != 0 && !cmd.Request.IsZero() {
+			c.ahead.Store(soon)
+		}
 	}
 }
 
@@ -104,7 +110,7 @@ func TestASpinEndsAnEpochWhoseTimeIsUp(t *testing.T) {
 	spin(t, h, s, "first", 20)
 	eventually(t, "a second commitment", func() bool { return len(all[epoch.Committed](t, h)) == 2 })
 	before := h.Ledger.Signed().Size
-	c.ahead.Store(int64(10 * time.Minute))
+	c.soon.Store(int64(10 * time.Minute))
 	r, round := spin(t, h, s, "second", 20)
 	if r.Index != before+2 || round.Draw.Epoch != 2 || round.Draw.Number != 1 {
 		t.Errorf("entry %d after %d: %+v", r.Index, before, round.Draw)
@@ -112,6 +118,18 @@ func TestASpinEndsAnEpochWhoseTimeIsUp(t *testing.T) {
 	if e := audit(t, h)[0]; e.closed == nil || e.closed.Reason != epoch.ByTime {
 		t.Errorf("epoch 1 closed: %+v", e.closed)
 	}
+}
+
+// A clock that was set back holds nothing up: epochs end and secrets are shown by
+// the log's time, which goes on.
+func TestAClockSetBackDelaysNoSecret(t *testing.T) {
+	var c clock
+	h := housetest.Open(t, t.TempDir(), c.option, limits(epoch.Limits{AgeSeconds: 1, Draws: 1000, RevealDelaySeconds: 1}))
+	s := seated(t, h, "timeless", 1000)
+	spin(t, h, s, "only", 20)
+	c.set.Store(-int64(time.Hour))
+	eventually(t, "the secret of epoch 1", func() bool { return len(all[epoch.Revealed](t, h)) == 1 })
+	audit(t, h)
 }
 
 // A restart in the middle of an epoch changes nothing: same epoch, next draw,

@@ -68,9 +68,8 @@ func (h *House) Spin(ctx context.Context, req Request, session Session, stake in
 			plays.Put(p)
 		}
 	}()
-	h.prepare(p, s, stake)
 	done := false
-	receipt, err := h.update(ctx, ledger.Command{Reads: s.reads, Request: req.entry(s.scope), Run: func(tx *ledger.Tx) error {
+	receipt, err := h.update(ctx, ledger.Command{Reads: s.reads, Request: req.entry(s.scope), Prepare: func() { h.prepare(p, s, stake) }, Run: func(tx *ledger.Tx) error {
 		live, err := players.Live(tx, s.actor, tx.At())
 		if err != nil {
 			return err

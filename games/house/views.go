@@ -3,7 +3,6 @@ package house
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"countroom/games/players"
 	"countroom/games/rounds"
@@ -125,7 +124,7 @@ func (h *House) Owner(leaf []byte) (ref entry.Ref, ok bool, err error) {
 // players.ErrSessionExpired when it cannot.
 func (h *House) Live(ctx context.Context, session Session) error {
 	return h.ledger.View(ctx, func(rows book.Reader) error {
-		_, err := players.Live(rows, session.s.actor, entry.TimeOf(time.Now()))
+		_, err := players.Live(rows, session.s.actor, h.ledger.Now())
 		return err
 	})
 }

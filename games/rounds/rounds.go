@@ -180,6 +180,13 @@ func (g *Game) Code(c *entry.Coder) {
 	c.Bool("on", &g.On)
 }
 
+// Release is the row of a release of a game: it has one definition for ever,
+// since a certificate names no more than the release.
+type Release struct{ Maths [32]byte }
+
+// Code visits the members.
+func (r *Release) Code(c *entry.Coder) { c.Hex("maths", r.Maths[:]) }
+
 // Games is the row that lists the games that were ever enabled, in that order.
 type Games struct{ IDs []string }
 
@@ -206,6 +213,9 @@ func (n *Count) Code(c *entry.Coder) {
 // GameKey is the key of a game's row.
 func GameKey(game string) string { return "game/" + game }
 
+// ReleaseKey is the key of the row of a game's release.
+func ReleaseKey(game, release string) string { return "release/" + game + "/" + release }
+
 // GamesKey is the key of the row Games.
 const GamesKey = "games"
 
@@ -217,9 +227,10 @@ func CountKey(player entry.Ref, game string) string {
 
 // Kinds are the rows of this book.
 var Kinds = book.Kinds{
-	"game":  func() book.Row { return new(Game) },
-	"games": func() book.Row { return new(Games) },
-	"round": func() book.Row { return new(Count) },
+	"game":    func() book.Row { return new(Game) },
+	"games":   func() book.Row { return new(Games) },
+	"release": func() book.Row { return new(Release) },
+	"round":   func() book.Row { return new(Count) },
 }
 
 // Playable returns the row of a game that is enabled.
@@ -261,6 +272,10 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		if hash := sha256.Sum256(r.Definition); hash != r.Maths {
 			return book.Broken("game-maths", hex.EncodeToString(hash[:])+", the hash of the definition", hex.EncodeToString(r.Maths[:]))
 		}
+		release := ReleaseKey(r.Game, r.Release)
+		if was := book.Get[Release](rows, release); was != nil && was.Maths != r.Maths {
+			return book.Broken("game-release", hex.EncodeToString(was.Maths[:])+", as release "+r.Release+" was enabled before", hex.EncodeToString(r.Maths[:]))
+		}
 		if g == nil {
 			all := book.Get[Games](rows, GamesKey)
 			if all == nil {
@@ -271,6 +286,7 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 			}
 			rows.Put(GamesKey, &Games{IDs: append(slices.Clone(all.IDs), r.Game)})
 		}
+		rows.Put(release, &Release{Maths: r.Maths})
 		rows.Put(GameKey(r.Game), &Game{Enabled: index, Maths: r.Maths, On: true})
 	case *GameDisabled:
 		g, err := Playable(rows, r.Game)

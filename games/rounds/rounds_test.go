@@ -29,7 +29,7 @@ const (
 )
 
 func enabled(game, definition string) *rounds.GameEnabled {
-	return &rounds.GameEnabled{Game: game, Engine: "slots", Definition: []byte(definition), Maths: sha256.Sum256([]byte(definition))}
+	return &rounds.GameEnabled{Game: game, Engine: "slots", Definition: []byte(definition), Maths: sha256.Sum256([]byte(definition)), Release: strings.Trim(definition, `{}":version`)}
 }
 
 func disabled(game string) *rounds.GameDisabled { return &rounds.GameDisabled{Game: game} }
@@ -99,9 +99,12 @@ func breaks(t *testing.T, err error, rule string) {
 	}
 }
 
-var toldRows = fmt.Sprintf(`game/lamplight-quay {"enabled":8,"maths":"%x","on":true}
-game/mill-race {"enabled":4,"maths":"%x","on":false}
+var toldRows = fmt.Sprintf(`game/lamplight-quay {"enabled":8,"maths":"%[1]x","on":true}
+game/mill-race {"enabled":4,"maths":"%[2]x","on":false}
 games {"ids":["lamplight-quay","mill-race"]}
+release/lamplight-quay/1 {"maths":"%[2]x"}
+release/lamplight-quay/2 {"maths":"%[1]x"}
+release/mill-race/1 {"maths":"%[2]x"}
 round/aa000000000000000000000000000000/lamplight-quay {"last":9,"n":3}
 round/aa000000000000000000000000000000/mill-race {"last":7,"n":2}
 round/bb000000000000000000000000000000/lamplight-quay {"last":2,"n":1}`, sha256.Sum256([]byte(later)), sha256.Sum256([]byte(first)))
@@ -148,6 +151,8 @@ func TestBrokenRules(t *testing.T) {
 	other.Definition[2]++
 	unhashed := enabled("other", first)
 	unhashed.Maths = [32]byte{}
+	again := enabled(mill, later)
+	again.Release = "1"
 	swapped := enabled(mill, later)
 	swapped.Maths = sha256.Sum256([]byte(first))
 	for name, c := range map[string]struct {
@@ -161,6 +166,7 @@ func TestBrokenRules(t *testing.T) {
 		"definition changed by a bit":        {other, "game-maths"},
 		"no hash":                            {unhashed, "game-maths"},
 		"hash of the definition before":      {swapped, "game-maths"},
+		"another definition of a release":    {again, "game-release"},
 		"round at an unknown game":           {settled(ann, "nowhere", 8, 1), "game-enabled"},
 		"round at a disabled game":           {settled(ann, mill, 4, 3), "game-enabled"},
 		"round by the definition before":     {round(func(r *rounds.Settled) { r.Enabled = 0 }), "game-definition"},

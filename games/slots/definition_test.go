@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -174,37 +173,4 @@ func TestCompileNamesTheLimitBroken(t *testing.T) {
 			}
 		})
 	}
-}
-
-func FuzzParse(f *testing.F) {
-	bundled, err := os.ReadFile("data/lamplight-quay.json")
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(bundled)
-	f.Add([]byte(small))
-	f.Add([]byte(`{"format":"countroom/slots/1","id":"x","id":"y"}`))
-	f.Add([]byte(`{"lines":[[[[[[`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		d, err := Parse(data)
-		if err != nil {
-			if !errors.Is(err, ErrDefinition) {
-				t.Fatalf("error is not ErrDefinition: %v", err)
-			}
-			return
-		}
-		if !json.Valid(data) {
-			t.Fatalf("read what is not JSON: %q", data)
-		}
-		again, err := Parse(d.Canonical())
-		if err != nil {
-			t.Fatalf("canonical form refused: %v", err)
-		}
-		if !bytes.Equal(again.Canonical(), d.Canonical()) {
-			t.Fatal("canonical form is not stable")
-		}
-		if _, err := Compile(d); err != nil {
-			t.Fatalf("read but not compiled: %v", err)
-		}
-	})
 }

@@ -45,6 +45,19 @@ type Software struct {
 
 var _ Signer = (*Software)(nil)
 
+// Files is where keys are kept.
+type Files interface {
+	// ReadPrivate returns the content of a file that only its owner may use:
+	// fs.ErrNotExist, or ErrKeyMode when others may.
+	ReadPrivate(path string) ([]byte, error)
+	// CreatePrivate creates such a file whole and durably, or fails with
+	// fs.ErrExist when there is one.
+	CreatePrivate(path string, data []byte) error
+}
+
+// Disk is this machine's file system.
+type Disk struct{}
+
 // LoadOrCreate loads the key at path as Load does, or, when there is no file,
 // makes a key from rand and creates it: mode 0600, synced with its directory,
 // whole or not at all. Of several processes that create the same key at once, one
@@ -52,8 +65,8 @@ var _ Signer = (*Software)(nil)
 //
 // A house that exists has its keys: it calls Load, for a key made anew would be
 // another house's.
-func LoadOrCreate(path string, alg Algorithm, rand io.Reader) (*Software, error) {
-	s, err := Load(path, alg)
+func LoadOrCreate(files Files, path string, alg Algorithm, rand io.Reader) (*Software, error) {
+	s, err := Load(files, path, alg)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return s, err
 	}
@@ -65,19 +78,19 @@ func LoadOrCreate(path string, alg Algorithm, rand io.Reader) (*Software, error)
 	if err != nil {
 		return nil, fmt.Errorf("signer: making %s: %w", path, err)
 	}
-	err = create(path, pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}))
+	err = files.CreatePrivate(path, pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}))
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("signer: creating %s: %w", path, err)
 	}
 	// Read it back: what is on the disk is what counts.
-	return Load(path, alg)
+	return Load(files, path, alg)
 }
 
 // Load loads the PKCS #8 PEM file at path. A missing file is fs.ErrNotExist; one
 // that its group or others may use is ErrKeyMode; one that holds anything but one
 // key of the algorithm is ErrKeyFile.
-func Load(path string, alg Algorithm) (*Software, error) {
-	data, err := readPrivate(path)
+func Load(files Files, path string, alg Algorithm) (*Software, error) {
+	data, err := files.ReadPrivate(path)
 	if err != nil {
 		return nil, err
 	}
@@ -188,8 +201,8 @@ func parse(data []byte, alg Algorithm) (crypto.Signer, error) {
 	return nil, fmt.Errorf("holds a %T, want a key for %v", key, alg)
 }
 
-// readPrivate reads a file that only its owner may use.
-func readPrivate(path string) ([]byte, error) {
+// ReadPrivate reads a key file, which is never large.
+func (Disk) ReadPrivate(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("signer: %w", err)
@@ -216,9 +229,8 @@ func readPrivate(path string) ([]byte, error) {
 	return data, nil
 }
 
-// create writes the file at path whole and durably, or fails with fs.ErrExist
-// when there is one.
-func create(path string, data []byte) (err error) {
+// CreatePrivate creates the file at path with mode 0600.
+func (Disk) CreatePrivate(path string, data []byte) (err error) {
 	dir := filepath.Dir(path)
 	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*.tmp") // with mode 0600
 	if err != nil {

@@ -87,7 +87,7 @@ func TestKeyIsCreatedOnce(t *testing.T) {
 		t.Run(alg.String(), func(t *testing.T) {
 			dir := t.TempDir()
 			path := filepath.Join(dir, "key")
-			if _, err := Load(path, alg); !errors.Is(err, fs.ErrNotExist) {
+			if _, err := Load(Disk{}, path, alg); !errors.Is(err, fs.ErrNotExist) {
 				t.Fatalf("Load before there is a key: %v", err)
 			}
 			first := newKey(t, path, alg)
@@ -96,11 +96,11 @@ func TestKeyIsCreatedOnce(t *testing.T) {
 				t.Fatalf("mode %v, %v; want 0600", info.Mode(), err)
 			}
 			// No random bytes are left for a second key.
-			second, err := LoadOrCreate(path, alg, strings.NewReader(""))
+			second, err := LoadOrCreate(Disk{}, path, alg, strings.NewReader(""))
 			if err != nil || !equal(second.Public(), first.Public()) {
 				t.Errorf("second start: another key, %v", err)
 			}
-			third, err := Load(path, alg)
+			third, err := Load(Disk{}, path, alg)
 			if err != nil || !equal(third.Public(), first.Public()) {
 				t.Errorf("Load: another key, %v", err)
 			}
@@ -115,7 +115,7 @@ func TestProcessesThatCreateAtOnceAgree(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range publics {
 		wg.Go(func() {
-			s, err := LoadOrCreate(filepath.Join(dir, "key"), Ed25519, rand.Reader)
+			s, err := LoadOrCreate(Disk{}, filepath.Join(dir, "key"), Ed25519, rand.Reader)
 			if err != nil {
 				t.Error(err)
 				return
@@ -157,20 +157,20 @@ func TestKeyComesFromTheGivenSource(t *testing.T) {
 func TestNoKeyWithoutRandomness(t *testing.T) {
 	for _, alg := range algorithms {
 		dir := t.TempDir()
-		if _, err := LoadOrCreate(filepath.Join(dir, "key"), alg, strings.NewReader("too short")); !errors.Is(err, io.ErrUnexpectedEOF) {
+		if _, err := LoadOrCreate(Disk{}, filepath.Join(dir, "key"), alg, strings.NewReader("too short")); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%v: short source: got %v", alg, err)
 		}
 		onlyFile(t, dir)
 	}
 	dir := t.TempDir()
-	if _, err := LoadOrCreate(filepath.Join(dir, "key"), ECDSAP256, bytes.NewReader(make([]byte, 1<<10))); err == nil {
+	if _, err := LoadOrCreate(Disk{}, filepath.Join(dir, "key"), ECDSAP256, bytes.NewReader(make([]byte, 1<<10))); err == nil {
 		t.Error("a source of zeros gave a key")
 	}
-	if _, err := LoadOrCreate(filepath.Join(dir, "key"), 0, rand.Reader); err == nil {
+	if _, err := LoadOrCreate(Disk{}, filepath.Join(dir, "key"), 0, rand.Reader); err == nil {
 		t.Error("unknown algorithm accepted")
 	}
 	onlyFile(t, dir)
-	if _, err := LoadOrCreate(filepath.Join(dir, "none", "key"), Ed25519, rand.Reader); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := LoadOrCreate(Disk{}, filepath.Join(dir, "none", "key"), Ed25519, rand.Reader); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing directory: got %v", err)
 	}
 }
@@ -182,7 +182,7 @@ func TestOpenKeyFileIsRefused(t *testing.T) {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
-		_, err := LoadOrCreate(path, Ed25519, rand.Reader)
+		_, err := LoadOrCreate(Disk{}, path, Ed25519, rand.Reader)
 		if !errors.Is(err, ErrKeyMode) || !strings.Contains(err.Error(), "chmod 0600 "+path) {
 			t.Errorf("mode %04o: got %v, want ErrKeyMode and what to do", mode, err)
 		}
@@ -190,7 +190,7 @@ func TestOpenKeyFileIsRefused(t *testing.T) {
 	if err := os.Chmod(path, 0o400); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(path, Ed25519); err != nil {
+	if _, err := Load(Disk{}, path, Ed25519); err != nil {
 		t.Errorf("mode 0400: %v", err)
 	}
 }
@@ -222,7 +222,7 @@ func TestBrokenKeyFileIsRefused(t *testing.T) {
 			if err := os.WriteFile(path, c.content, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := LoadOrCreate(path, c.alg, rand.Reader); !errors.Is(err, ErrKeyFile) {
+			if _, err := LoadOrCreate(Disk{}, path, c.alg, rand.Reader); !errors.Is(err, ErrKeyFile) {
 				t.Errorf("got %v, want ErrKeyFile", err)
 			}
 			if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, c.content) {
@@ -230,7 +230,7 @@ func TestBrokenKeyFileIsRefused(t *testing.T) {
 			}
 		})
 	}
-	if _, err := LoadOrCreate(t.TempDir(), Ed25519, rand.Reader); !errors.Is(err, ErrKeyFile) {
+	if _, err := LoadOrCreate(Disk{}, t.TempDir(), Ed25519, rand.Reader); !errors.Is(err, ErrKeyFile) {
 		t.Errorf("directory: got %v, want ErrKeyFile", err)
 	}
 }
@@ -272,6 +272,9 @@ func FuzzParse(f *testing.F) {
 		if _, ed := key.(ed25519.PrivateKey); ed != (Algorithm(alg) == Ed25519) {
 			t.Errorf("asked for %v, got %T", Algorithm(alg), key)
 		}
+		if again, err := parse(keyPEM(t, key), Algorithm(alg)); err != nil || !equal(again.Public(), key.Public()) {
+			t.Errorf("written and read again it is another key, %v", err)
+		}
 	})
 }
 
@@ -298,7 +301,7 @@ func BenchmarkSignEd25519(b *testing.B) {
 
 func newKey(t *testing.T, path string, alg Algorithm) *Software {
 	t.Helper()
-	s, err := LoadOrCreate(path, alg, rand.Reader)
+	s, err := LoadOrCreate(Disk{}, path, alg, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -307,7 +310,7 @@ func newKey(t *testing.T, path string, alg Algorithm) *Software {
 
 func createFrom(t *testing.T, alg Algorithm, source io.Reader) *Software {
 	t.Helper()
-	s, err := LoadOrCreate(filepath.Join(t.TempDir(), "key"), alg, source)
+	s, err := LoadOrCreate(Disk{}, filepath.Join(t.TempDir(), "key"), alg, source)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 // Package system holds the entries by which a house speaks of itself: its
-// creation with the keys to check it by, each process that became active, steps
-// of its clock, and alarms.
+// creation with the keys to check it by, each process that became active, that it
+// was restored from a back-up, steps of its clock, and alarms.
 package system
 
 import (
@@ -102,6 +102,35 @@ func (r *HouseActive) Code(c *entry.Coder) {
 	c.Is("type", r.Type())
 }
 
+// HouseRestored says that the log was restored from a back-up
+// ("house.restored"). It follows the HouseActive of the first process after
+// that, in one commit. Where Signed is above Size, entries that the house had
+// signed are gone.
+type HouseRestored struct {
+	entry.Header
+	Backup [32]byte // digest of the back-up
+	Reason [32]byte // commitment to the operator's words
+	Root   [32]byte // of the log that was restored
+	Signed uint64   // largest size that was then known to have been signed
+	Size   uint64   // of the log that was restored
+}
+
+// Type is "house.restored".
+func (*HouseRestored) Type() string { return "house.restored" }
+
+// Code visits the members.
+func (r *HouseRestored) Code(c *entry.Coder) {
+	c.Actor(&r.Header)
+	c.At(&r.Header)
+	c.Hex("backup", r.Backup[:])
+	c.ID(&r.Header)
+	c.Hex("reason", r.Reason[:])
+	c.Hex("root", r.Root[:])
+	c.Uint("signed", &r.Signed)
+	c.Uint("size", &r.Size)
+	c.Is("type", r.Type())
+}
+
 // ClockStepped says that the machine's clock was found to have jumped
 // ("clock.stepped"). Entries' times go on without going back.
 type ClockStepped struct {
@@ -189,6 +218,13 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 			return book.Broken("term", s.Term+1, r.Term)
 		}
 		rows.Put(StateKey, &State{Format: s.Format, Term: r.Term})
+	case *HouseRestored:
+		if r.Size+1 != index {
+			return book.Broken("restored-head", "size "+strconv.FormatUint(index-1, 10)+", that of the log before the house.active before it", r.Size)
+		}
+		if r.Signed < r.Size {
+			return book.Broken("restored-signed", "at least size "+strconv.FormatUint(r.Size, 10), r.Signed)
+		}
 	}
 	return nil
 }

@@ -53,21 +53,21 @@ func (p *pages) free(d *draws) {
 }
 
 // prove recomputes every draw under the key of its epoch, in parallel, and
-// returns a finding for each that differs.
-func (d *draws) prove(drawer *chance.Drawer, games *machines, workers int) []Finding {
+// returns how many are the same, with a finding for each that differs.
+func (d *draws) prove(drawer *chance.Drawer, games *machines, workers int) (proven int, found []Finding) {
 	todo := make(chan []draw, len(d.pages))
 	for i, p := range d.pages {
 		todo <- p[:min(d.n-i*len(p), len(p))]
 	}
 	close(todo)
 	var mu sync.Mutex
-	var found []Finding
 	var done sync.WaitGroup
 	for range min(workers, len(d.pages)) {
 		done.Go(func() {
 			var g *game
 			var enabled uint64
 			for part := range todo {
+				same := 0
 				for i := range part {
 					p := &part[i]
 					if g == nil || enabled != p.enabled {
@@ -84,12 +84,17 @@ func (d *draws) prove(drawer *chance.Drawer, games *machines, workers int) []Fin
 							Found:    hex.EncodeToString(p.r[:]),
 						})
 						mu.Unlock()
+					} else {
+						same++
 					}
 				}
+				mu.Lock()
+				proven += same
+				mu.Unlock()
 			}
 		})
 	}
 	done.Wait()
 	slices.SortFunc(found, byIndex)
-	return found
+	return proven, found
 }

@@ -47,19 +47,22 @@ type replay struct {
 	player  player      // for rounds that came before their game was known
 
 	// The rules' own state, of use until stopped is set.
-	stopped string
-	unknown error
-	rows    book.Memory
-	seeds   *ecdsa.PublicKey
-	last    entry.Time
-	ids     *set
-	keys    *set
-	draws   map[uint64]*draws // by epoch, until it is revealed
-	pages   pages
-	due     []secret // of closed epochs, in order
-	totals  map[totalsKey]*Totals
-	cash    map[string]*Cash
-	at      struct { // of the latest round, which the next is likely to share
+	stopped  string
+	unknown  error
+	rows     book.Memory
+	active   *system.HouseActive // the latest
+	restores []restore
+	seeds    *ecdsa.PublicKey
+	secrets  map[[32]byte]uint64 // revealed, with their epochs
+	last     entry.Time
+	ids      *set
+	keys     *set
+	draws    map[uint64]*draws // by epoch, until it is revealed
+	pages    pages
+	due      []secret // of closed epochs, in order
+	totals   map[totalsKey]*Totals
+	cash     map[string]*Cash
+	at       struct { // of the latest round, which the next is likely to share
 		totalsKey
 		*Totals
 		epoch uint64
@@ -81,7 +84,7 @@ type secret struct {
 
 func newReplay(report *Report, opts Options, v note.Verifier, all []kept) *replay {
 	return &replay{
-		report: report, opts: opts, v: v, kept: all, rows: book.Memory{}, ids: newSet(), keys: newSet(),
+		report: report, opts: opts, v: v, kept: all, rows: book.Memory{}, ids: newSet(), keys: newSet(), secrets: map[[32]byte]uint64{},
 		draws: map[uint64]*draws{}, totals: map[totalsKey]*Totals{}, cash: map[string]*Cash{},
 	}
 }
@@ -260,6 +263,11 @@ func (r *replay) entry(index uint64, e entry.Record, played bool, faults []fault
 	for i := range faults {
 		r.report.find(faults[i].Finding)
 	}
+	settled, round := e.(*rounds.Settled)
+	if round && !played && settled.Enabled < index {
+		played = r.player.round(&r.games, settled, broken)
+	}
+	r.caused(e, broken)
 	r.before(index, e, broken)
 	if err := books.Fold(r.rows, index, e); err != nil {
 		var v *book.Violation
@@ -270,8 +278,8 @@ func (r *replay) entry(index uint64, e entry.Record, played bool, faults []fault
 		r.stop(index, "breaks a rule of the books")
 		return
 	}
-	if settled, ok := e.(*rounds.Settled); ok {
-		if !played && !r.player.round(&r.games, settled, broken) {
+	if round {
+		if !played {
 			r.missed++
 		}
 		r.round(index, settled)
@@ -294,19 +302,34 @@ func (r *replay) entry(index uint64, e entry.Record, played bool, faults []fault
 
 // before holds the rules that need the state before the entry.
 func (r *replay) before(index uint64, e entry.Record, broken func(rule, expected, found string)) {
+	if _, active := e.(*system.HouseActive); index == 1 && !active {
+		broken("active-first", "house.active as entry 1", e.Type())
+	}
 	switch e := e.(type) {
 	case *system.HouseCreated:
 		if index == 0 {
 			r.created(e, broken)
 		}
 	case *system.HouseActive:
-		root := r.builder.Root()
-		// The very first process found no head, and its entry follows house.created
-		// in one batch.
-		first := index == 1 && e.Root == tlog.Hash{}
-		if e.Size == index && e.Root != root && !first {
+		r.active = e
+		var root tlog.Hash
+		if index > 1 { // the very first process found no head: its entry came with house.created
+			root = r.builder.Root()
+		}
+		if e.Size == index && e.Root != root {
 			broken("active-root", fmt.Sprintf("root %x of size %d", root, index), hex.EncodeToString(e.Root[:]))
 		}
+		reason := "start"
+		if index == 1 {
+			reason = "created"
+		}
+		if e.Reason != reason {
+			broken("active-reason", reason, e.Reason)
+		}
+	case *system.HouseRestored:
+		r.restored(index, e, broken)
+	case *system.AlarmRaised:
+		r.alarm(index, e, broken)
 	case *epoch.Committed:
 		if r.seeds == nil {
 			return // house.created was found to lack the key
@@ -330,20 +353,64 @@ func (r *replay) created(e *system.HouseCreated, broken func(rule, expected, fou
 		}
 		return "none"
 	}
+	keysInOrder(e.Keys, broken)
 	if found := key(system.RoleCheckpoint); found != r.opts.VKey {
 		broken("checkpoint-key", r.opts.VKey, found)
 	}
-	der, err := hex.DecodeString(key(system.RoleSeeds))
-	if err == nil {
-		var pub any
-		if pub, err = x509.ParsePKIXPublicKey(der); err == nil {
-			if k, ok := pub.(*ecdsa.PublicKey); ok && k.Curve == elliptic.P256() {
-				r.seeds = k
-			}
+	if r.seeds = p256(key(system.RoleSeeds)); r.seeds == nil {
+		broken("seeds-key", "an ECDSA P-256 key, SubjectPublicKeyInfo in hex", key(system.RoleSeeds))
+	}
+}
+
+// p256 reads a P-256 key, SubjectPublicKeyInfo in hex, or returns nil.
+func p256(spki string) *ecdsa.PublicKey {
+	der, err := hex.DecodeString(spki)
+	if err != nil || hex.EncodeToString(der) != spki {
+		return nil
+	}
+	pub, err := x509.ParsePKIXPublicKey(der)
+	if k, ok := pub.(*ecdsa.PublicKey); err == nil && ok && k.Curve == elliptic.P256() {
+		return k
+	}
+	return nil
+}
+
+// keysInOrder holds the list of the house's keys against the roles there are.
+func keysInOrder(keys []system.Key, broken func(rule, expected, found string)) {
+	left := []string{system.RoleCheckpoint, system.RoleSeeds, system.RoleExports}
+	for _, k := range keys {
+		i := slices.Index(left, k.Role)
+		if i < 0 {
+			broken("house-keys", "the roles checkpoint, seeds, exports in this order and each at most once", k.Role)
+			return
+		}
+		left = left[i+1:]
+		algorithm := "ecdsa-p256"
+		if k.Role == system.RoleCheckpoint {
+			algorithm = "ed25519"
+		}
+		if k.Algorithm != algorithm {
+			broken("house-keys", algorithm+" for the role "+k.Role, k.Algorithm)
+		}
+		if k.Role == system.RoleExports && p256(k.Public) == nil {
+			broken("house-keys", "an ECDSA P-256 key, SubjectPublicKeyInfo in hex", k.Public)
 		}
 	}
-	if r.seeds == nil {
-		broken("seeds-key", "an ECDSA P-256 key, SubjectPublicKeyInfo in hex", key(system.RoleSeeds))
+}
+
+// alarm holds what an alarm says against the entries before it.
+func (r *replay) alarm(index uint64, e *system.AlarmRaised, broken func(rule, expected, found string)) {
+	if e.Alarm != system.AlarmKeyReused {
+		if r.unknown == nil {
+			r.unknown = unchecked("entry %d: an alarm %q, which this version does not know", index, e.Alarm)
+		}
+		return
+	}
+	if !r.keys.has([16]byte(e.About[:16])) {
+		broken("alarm-about", "the key of an earlier entry", hex.EncodeToString(e.About[:]))
+	}
+	if e.Count == 0 {
+		broken("alarm-count", "1 or more", "0")
 	}
 }
 
@@ -419,32 +486,46 @@ func (r *replay) revealed(e *epoch.Revealed, broken func(rule, expected, found s
 		}
 		return
 	}
+	if was, ok := r.secrets[e.Secret]; ok {
+		broken("seed-once", "a secret that no epoch had", "that of epoch "+strconv.FormatUint(was, 10))
+	}
+	r.secrets[e.Secret] = e.Epoch
 	r.report.Epochs.Revealed++
 	if list == nil {
 		return
 	}
 	drawer := chance.NewDrawer(chance.DeriveKey(e.Secret, row.Commitment, row.External), r.v.Name())
-	found := list.prove(drawer, &r.games, r.opts.Workers)
+	proven, found := list.prove(drawer, &r.games, r.opts.Workers)
 	for _, f := range found {
 		r.report.find(f)
 	}
-	r.report.Rounds.Proven += uint64(list.n - len(found))
+	r.report.Rounds.Proven += uint64(proven)
 	r.pages.free(list)
 }
 
-// late warns of a secret that was due long before a time.
-func (r *replay) late(s secret, at entry.Time, what string) {
-	if s.overdue != 0 && at > s.overdue.Add(LateReveal) {
+// late warns of a secret that was due long before a time, and reports whether
+// it was.
+func (r *replay) late(s secret, at entry.Time, what string) bool {
+	late := s.overdue != 0 && at > s.overdue.Add(LateReveal)
+	if late {
 		r.report.Warnings = append(r.report.Warnings, fmt.Sprintf("late reveal: the secret of epoch %d was due at %s and %s at %s", s.epoch, s.due, what, at))
 	}
+	return late
 }
 
-// finish completes the report.
-func (r *replay) finish() {
+// finish completes the report. It returns an error when a secret is being kept
+// back: the draws of its epoch are then no longer merely young.
+func (r *replay) finish() error {
 	rep := r.report
 	rep.Replayed, rep.Last = r.replayed, r.last
+	if r.compare != nil {
+		r.compare.settle(rep.Size, r.restores)
+	}
+	var err error
 	for _, s := range r.due {
-		r.late(s, r.last, "had not come out")
+		if r.late(s, r.last, "had not come out") && err == nil {
+			err = unchecked("the draws of epoch %d: its secret was due at %s and has not come out", s.epoch, s.due)
+		}
 	}
 	for _, d := range r.draws {
 		rep.Rounds.Unproven += uint64(d.n)
@@ -468,6 +549,7 @@ func (r *replay) finish() {
 	}
 	slices.SortFunc(rep.Cash, func(a, b Cash) int { return cmp.Compare(a.Currency, b.Currency) })
 	slices.SortStableFunc(rep.Findings, byIndex)
+	return err
 }
 
 func byIndex(a, b Finding) int { return cmp.Compare(a.Index, b.Index) }

@@ -39,6 +39,14 @@ func (s *set) add(key [16]byte) bool {
 	return true
 }
 
+// has reports whether the key is in.
+func (s *set) has(key [16]byte) bool {
+	if key == ([16]byte{}) {
+		return s.zero
+	}
+	return *s.find(&key) == key
+}
+
 // find returns the slot that holds the key, or else the one it goes to.
 func (s *set) find(key *[16]byte) *[16]byte {
 	mask := uint64(len(s.slots) - 1)

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"countroom/games/books"
+	"countroom/ledger/entry"
 	"countroom/ledger/tlog"
 	"countroom/regulator/verify/logtest"
 )
@@ -160,13 +162,26 @@ func FuzzLeaf(f *testing.F) {
 		if err != nil && !errors.Is(err, ErrUnchecked) {
 			t.Fatalf("%v, %+v", err, r)
 		}
+		if err != nil || !r.OK() {
+			return
+		}
+		record, err := books.Decode(leaf)
+		if err != nil {
+			t.Fatalf("%q passed: %v", leaf, err)
+		}
+		if again, err := entry.Append(nil, record); err != nil || !bytes.Equal(again, leaf) || r.Types[record.Type()] == 0 {
+			t.Fatalf("%q passed, but is written %q, %v", leaf, again, err)
+		}
 	})
 }
 
+// A saved answer proves entries of the log or nothing, spelled as it may be.
 func FuzzAnswer(f *testing.F) {
 	h, _ := honest(5)
 	good := h.Answer(3)
 	f.Add(good)
+	f.Add([]byte(strings.Replace(string(good), `"leaf":{`, ` "le\u0061f" : { "actor" : "x", `, 1)))
+	f.Add(append(append([]byte("["), good...), ",{}]"...))
 	f.Add(h.Checkpoint())
 	f.Add([]byte(`{"items":[{"leaf":{},"receipt":""}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -8,6 +8,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -177,7 +178,7 @@ func Log(ctx context.Context, src Source, opts Options) (*Report, error) {
 	if opts.Workers <= 0 {
 		opts.Workers = runtime.GOMAXPROCS(0)
 	}
-	known, err := readKnown(opts.Known, v, report)
+	known, err := readKnown(opts.Known, v)
 	if err != nil {
 		return report, err
 	}
@@ -197,6 +198,5 @@ func Log(ctx context.Context, src Source, opts Options) (*Report, error) {
 	report.Size, report.Root = head.Size, Hex(head.Root)
 	r := newReplay(report, opts, v, known)
 	err = r.run(ctx, src, head)
-	r.finish()
-	return report, err
+	return report, cmp.Or(err, r.finish())
 }

@@ -1,12 +1,15 @@
 package verify
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"countroom/ledger/entry"
 	"countroom/regulator/verify/logtest"
 	"countroom/rngcert/epoch"
 )
@@ -38,10 +41,7 @@ func honest(rounds int) (*logtest.House, []logtest.Player) {
 // An honest log of many rounds and epochs raises nothing, and its report says
 // what was proven.
 func TestHonestLog(t *testing.T) {
-	count := uint64(100_000)
-	if raceOn {
-		count = 10_000
-	}
+	const count = uint64(20_000)
 	h := logtest.New(logtest.Config{Seed: 7, Limits: epoch.Limits{AgeSeconds: 300, Draws: count / 7, RevealDelaySeconds: 6}})
 	var who []logtest.Player
 	for range 50 {
@@ -75,6 +75,48 @@ func TestHonestLog(t *testing.T) {
 	if _, err := json.Marshal(r); err != nil {
 		t.Error(err)
 	}
+}
+
+// A million rounds amid everything that happens to an honest house raise
+// nothing, and each of them is recomputed and proven.
+func TestHonestMillion(t *testing.T) {
+	count := uint64(1_000_000)
+	if raceOn {
+		count = 50_000
+	}
+	h := logtest.New(logtest.Config{Seed: 31, Limits: epoch.Limits{AgeSeconds: 300, Draws: 2_000, RevealDelaySeconds: 30}})
+	h.Live(int(count))
+	h.Wait(time.Hour)
+	h.Turn()
+	h.Wait(time.Minute)
+	h.Turn()
+	r, err := check(t, h, Known{"head", h.Checkpoint()})
+	mustHold(t, r, err)
+	if r.Replayed != h.Size() || r.Types["round.settled"] != count || r.Rounds != (Rounds{Proven: count, Outcomes: count}) {
+		t.Errorf("replayed %d of %d, %d rounds, %+v", r.Replayed, h.Size(), r.Types["round.settled"], r.Rounds)
+	}
+	if len(r.Types) != 18 {
+		t.Errorf("not everything happened: %v", r.Types)
+	}
+	for _, w := range r.Warnings {
+		if !strings.Contains(w, "restored from a back-up") {
+			t.Error(w)
+		}
+	}
+	byReason := map[string]int{}
+	for i := range h.Size() {
+		if leaf := h.Leaf(i); bytes.HasSuffix(leaf, []byte(`,"type":"seed.closed"}`)) {
+			var c epoch.Closed
+			if err := entry.Decode(leaf, &c); err != nil {
+				t.Fatal(err)
+			}
+			byReason[c.Reason]++
+		}
+	}
+	if byReason[epoch.ByDraws] == 0 || byReason[epoch.ByTime] == 0 {
+		t.Errorf("epochs were closed by %v", byReason)
+	}
+	t.Logf("%d entries, %v, epochs closed by %v", h.Size(), r.Types, byReason)
 }
 
 // BenchmarkReplay replays an honest log with every rule. The entries' CPU time

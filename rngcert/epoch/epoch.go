@@ -25,6 +25,10 @@ const (
 	RevealDelayMost = time.Hour
 )
 
+// SourceBytesLeast is the length of a secret: what its sources give together is
+// not less.
+const SourceBytesLeast = 32
+
 // PolicyNone: nothing from outside enters the seed, so that only the house's
 // word says it did not try many secrets and keep the one it liked ("the house
 // can grind S").
@@ -335,10 +339,15 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		if len(r.Sources) == 0 {
 			return book.Broken("epoch-sources", "at least one source of entropy", "none")
 		}
+		var bytes uint64
 		for _, src := range r.Sources {
 			if !src.Healthy {
 				return book.Broken("epoch-sources", "healthy sources", src.Name)
 			}
+			bytes += src.Bytes
+		}
+		if bytes < SourceBytesLeast {
+			return book.Broken("epoch-sources", strconv.Itoa(SourceBytesLeast)+" bytes or more from all sources", bytes)
 		}
 		if r.Policy != PolicyNone {
 			return book.Broken("epoch-policy", PolicyNone, r.Policy)

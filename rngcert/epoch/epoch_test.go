@@ -202,6 +202,7 @@ func TestBrokenRules(t *testing.T) {
 		"commit without a source":     {"created", commit(1, func(r *epoch.Committed) { r.Sources = nil }), "epoch-sources"},
 		"commit with a sick source":   {"created", commit(1, func(r *epoch.Committed) { r.Sources[0].Healthy = false }), "epoch-sources"},
 		"commit with a second sick":   {"created", commit(1, func(r *epoch.Committed) { r.Sources[1].Healthy = false }), "epoch-sources"},
+		"commit to too little":        {"created", commit(1, func(r *epoch.Committed) { r.Sources[0].Bytes, r.Sources[1].Bytes = 16, 15 }), "epoch-sources"},
 		"commit to another policy":    {"created", commit(1, func(r *epoch.Committed) { r.Policy = "beacon" }), "epoch-policy"},
 		"commit to no policy at all":  {"created", commit(1, func(r *epoch.Committed) { r.Policy = "" }), "epoch-policy"},
 

@@ -10,6 +10,7 @@ import (
 // Every key begins with the byte of its kind. Numbers in keys are big-endian, so that they sort.
 const (
 	kindLeaves = 'e' // + first index (8 bytes) → packed leaves
+	kindLog    = 'l' // + number of a write-ahead log (8 bytes) → nothing; see logs
 	kindMeta   = 'm' // + name
 	kindRow    = 'r' // + fold version (4 bytes) + key → value
 	kindTile   = 't' // + level (1 byte) + index (8 bytes) → 8192 bytes
@@ -38,6 +39,17 @@ func leavesKey(dst []byte, first uint64) []byte {
 func parseLeavesKey(key []byte) (first uint64, err error) {
 	if len(key) != 1+8 {
 		return 0, fmt.Errorf("%w: key of leaves has %d bytes, want 9", store.ErrCorrupt, len(key))
+	}
+	return binary.BigEndian.Uint64(key[1:]), nil
+}
+
+func logKey(number uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{kindLog}, number)
+}
+
+func parseLogKey(key []byte) (number uint64, err error) {
+	if len(key) != 1+8 {
+		return 0, fmt.Errorf("%w: key of a write-ahead log has %d bytes, want 9", store.ErrCorrupt, len(key))
 	}
 	return binary.BigEndian.Uint64(key[1:]), nil
 }

@@ -21,6 +21,8 @@ type fatal struct {
 func (f *fatal) Error() string   { return f.message }
 func (f *fatal) Unwrap() []error { return f.causes }
 
+const cannotGoOn = "pebble cannot go on"
+
 type logger struct {
 	*slog.Logger
 	failed, full rate.Sometimes // what goes wrong in the background does so many times a second
@@ -44,12 +46,12 @@ func (l *logger) Fatalf(format string, args ...any) {
 			f.causes = append(f.causes, err)
 		}
 	}
-	l.Error("pebble cannot go on", "error", f.Error())
+	l.Error(cannotGoOn, "error", f.Error())
 	panic(f)
 }
 
 func (l *logger) diskFull() {
-	l.full.Do(func() { l.Error("the disk is full") })
+	l.full.Do(func() { l.Error("the disk is full: what is written waits until there is room") })
 }
 
 // events logs what an operator has to know.

@@ -43,7 +43,9 @@ const (
 	retainedBytes = 16 << 20
 	// openBytes is what Pebble writes to open a store, next to a copy of its write-ahead logs.
 	openBytes = 2 * memTableBytes
-	// fullDiskPause is how long every write waits after one that found the disk full.
+	// writeBytes is the room with which a store that found the disk full goes on writing.
+	writeBytes = memTableBytes
+	// fullDiskPause is how often it looks.
 	fullDiskPause = 100 * time.Millisecond
 	// defaultReserve has room for the memtables, their write-ahead logs and the compactions that follow them.
 	defaultReserve = 1 << 30
@@ -58,12 +60,15 @@ type Options struct {
 	Create bool
 	// ReadOnly opens without writing a byte, as a full disk demands. Nothing that was committed is missing from it.
 	ReadOnly bool
-	// ReserveBytes is reported by Free; 0 is 1 GiB.
+	// ReserveBytes is reported by Free, and with less a store is not opened for writing; 0 is 1 GiB.
 	ReserveBytes uint64
 	// Logger is told what an operator has to know; nil discards it.
 	Logger *slog.Logger
 	// FS replaces the operating system's file system.
 	FS vfs.FS
+	// noTableStats is for tests in which opening fails: what Pebble then leaves behind goes on to collect statistics of
+	// tables that are closed, and panics.
+	noTableStats bool
 }
 
 // Store is a store.Store. It needs Close.
@@ -76,6 +81,8 @@ type Store struct {
 	lock     *pebble.Lock
 	db       *pebble.DB
 	indexes  *pebble.DB // the secondary indexes, in a directory of their own
+
+	logs, indexLogs logs // of the two
 
 	gate   gate
 	closed atomic.Bool
@@ -95,7 +102,8 @@ type Store struct {
 var _ store.Store = (*Store)(nil)
 
 // Open opens the store in directory dir and locks the directory. With too little space to open it for writing the error is
-// syscall.ENOSPC; with Options.ReadOnly it can be opened all the same.
+// syscall.ENOSPC; with Options.ReadOnly it can be opened all the same, and the reserve that Free reports is then what it
+// takes to open it for writing.
 func Open(dir string, opts Options) (*Store, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -135,7 +143,10 @@ func Open(dir string, opts Options) (*Store, error) {
 	if err := s.roomToOpen(); err != nil {
 		return nil, errors.Join(err, s.lock.Close())
 	}
-	if s.db, err = open(dir, pebbleOptions(opts, s.lock)); err != nil {
+	if s.db, err = open(dir, s.pebbleOptions(opts, s.lock), &s.logs); err != nil {
+		if errors.Is(err, pebble.ErrDBDoesNotExist) {
+			err = os.ErrNotExist
+		}
 		return nil, errors.Join(fmt.Errorf("pebble: open %s: %w", dir, err), s.lock.Close())
 	}
 	if s.indexes, err = s.openIndexes(opts); err != nil {
@@ -158,24 +169,14 @@ func (s *Store) openIndexes(opts Options) (*pebble.DB, error) {
 		}
 	}
 	opts.Create = !opts.ReadOnly // what is lost is built anew
-	o := pebbleOptions(opts, nil)
+	o := s.pebbleOptions(opts, nil)
 	o.CacheSize, o.MemTableSize = indexCacheBytes, indexMemTableBytes
 	o.L0CompactionThreshold, o.LBaseMaxBytes = 0, 0 // Pebble's defaults
-	return open(dir, o)
+	return open(dir, o, &s.indexLogs)
 }
 
 // roomToOpen keeps Pebble from opening for writing on a full disk, where it would try for ever to flush its logs.
 func (s *Store) roomToOpen() error {
-	if s.readOnly {
-		return nil
-	}
-	usage, err := s.fs.GetDiskUsage(s.dir)
-	if errors.Is(err, vfs.ErrUnsupported) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("pebble: free space of %s: %w", s.dir, err)
-	}
 	need := uint64(openBytes)
 	for _, dir := range []string{s.dir, s.fs.PathJoin(s.dir, indexDir)} {
 		names, err := s.fs.List(dir)
@@ -196,20 +197,52 @@ func (s *Store) roomToOpen() error {
 			need += uint64(info.Size())
 		}
 	}
+	need = max(need, s.reserve)
+	if s.readOnly {
+		s.reserve = need
+		return nil
+	}
+	usage, err := s.fs.GetDiskUsage(s.dir)
+	if errors.Is(err, vfs.ErrUnsupported) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("pebble: free space of %s: %w", s.dir, err)
+	}
 	if usage.AvailBytes < need {
-		return fmt.Errorf("pebble: %s has %d MiB left and needs %d to be opened for writing: make room, or open it read-only: %w",
+		return fmt.Errorf("pebble: %s has %d MiB left and needs %d to be opened for writing: %w",
 			s.dir, usage.AvailBytes>>20, need>>20, syscall.ENOSPC)
 	}
 	return nil
 }
 
-// open is pebble.Open with the panic of logger.Fatalf made an error again.
-func open(dir string, opts *pebble.Options) (db *pebble.DB, err error) {
+// awaitRoom returns when a write that found the disk full should be tried again: when there is room, when the store is
+// being closed, or at once if it was not for want of room.
+func (s *Store) awaitRoom() {
+	for {
+		time.Sleep(fullDiskPause)
+		usage, err := s.fs.GetDiskUsage(s.dir)
+		if err != nil || usage.AvailBytes >= writeBytes || s.closed.Load() {
+			return
+		}
+	}
+}
+
+// open is pebble.Open with the panic of logger.Fatalf made an error again, of a database with a whole manifest.
+func open(dir string, opts *pebble.Options, l *logs) (db *pebble.DB, err error) {
 	defer recoverFatal(&err)
+	if err := l.checkManifest(dir, opts); err != nil {
+		return nil, err
+	}
+	opts.EventListener.WALCreated = func(info pebble.WALCreateInfo) {
+		if info.Err == nil {
+			l.created(uint64(info.FileNum))
+		}
+	}
 	return pebble.Open(dir, opts)
 }
 
-func pebbleOptions(opts Options, lock *pebble.Lock) *pebble.Options {
+func (s *Store) pebbleOptions(opts Options, lock *pebble.Lock) *pebble.Options {
 	log := newLogger(opts.Logger)
 	o := &pebble.Options{
 		FS:                 opts.FS,
@@ -227,17 +260,18 @@ func pebbleOptions(opts Options, lock *pebble.Lock) *pebble.Options {
 		// Index rows have random keys, so each compaction into the base level rewrites all of them: few, large ones.
 		L0CompactionThreshold: 12,
 		// With a base level that holds several memtables, most leaves are rewritten once.
-		LBaseMaxBytes: 512 << 20,
+		LBaseMaxBytes:     512 << 20,
+		DisableTableStats: opts.noTableStats,
 		// Compactions leave a core to the writer.
 		CompactionConcurrencyRange: func() (int, int) { return 1, max(1, runtime.GOMAXPROCS(0)-1) },
 	}
 	if o.FS == nil {
 		o.WithFSDefaults() // watched for slow writes
 	}
-	// A flush that fails is tried again at once; on a full disk the wait keeps it from using up a core.
+	// On a full disk every write waits, and is tried once more when there is room; not so a sync, which nothing can mend.
 	o.FS = vfs.OnDiskFull(o.FS, func() {
 		log.diskFull()
-		time.Sleep(fullDiskPause)
+		s.awaitRoom()
 	})
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	for i := range o.Levels {
@@ -315,8 +349,8 @@ func (s *Store) isEmpty(from, to []byte) (bool, error) {
 	return !some, it.Close()
 }
 
-// Commit implements store.Store. On a disk that has become full it may wait, without an end, until there is room again:
-// refuse commands by Free before that.
+// Commit implements store.Store. On a disk that has become full it waits until there is room again or the store is being
+// closed: refuse commands by Free before that.
 func (s *Store) Commit(ctx context.Context, b *store.Batch) error {
 	if err := b.Check(); err != nil {
 		return err
@@ -491,6 +525,13 @@ func (s *Store) mayWrite(ctx context.Context) error {
 
 // write applies b, and poisons the store when that fails.
 func (s *Store) write(db *pebble.DB, b *pebble.Batch, sync bool) error {
+	l := &s.logs
+	if db == s.indexes {
+		l = &s.indexLogs
+	}
+	if err := l.note(b); err != nil {
+		return err
+	}
 	err := apply(db, b, sync)
 	if err == nil {
 		return nil

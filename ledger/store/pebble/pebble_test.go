@@ -6,15 +6,20 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"countroom/ledger/store"
 	"countroom/ledger/store/storetest"
@@ -25,23 +30,178 @@ import (
 )
 
 func TestStoreInMemory(t *testing.T) {
-	storetest.Run(t, func(t testing.TB) storetest.Place {
-		disk := newDisk()
-		rnd := rand.New(rand.NewPCG(5, 6))
-		return storetest.Place{
-			Open: func(t testing.TB) store.Store { return mustOpen(t, "data", Options{Create: true, FS: disk.fs}) },
-			Crash: func(t testing.TB, s store.Store) {
-				left := disk.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rnd.IntN(101), RNG: rnd})
-				check(t, s.Close())
-				disk.use(left)
-			},
-			Break: func(testing.TB) func() {
-				disk.refuse.Store(int32(syscall.EIO))
-				return func() { disk.refuse.Store(0) }
-			},
-		}
-	})
+	storetest.Run(t, func(t testing.TB) storetest.Place { return newDisk().place(t) })
 }
+
+func (d *disk) place(t testing.TB) storetest.Place {
+	rnd := rand.New(rand.NewPCG(5, 6))
+	cut := func(percent int) *vfs.MemFS {
+		return d.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rnd})
+	}
+	open := func() (store.Store, error) {
+		return Open("data", Options{Create: true, FS: d.fs, Logger: slog.New(d.ending), noTableStats: true})
+	}
+	return storetest.Place{
+		Open: func(t testing.TB) store.Store {
+			s, err := open()
+			check(t, err)
+			return s
+		},
+		Crash: func(t testing.TB, s store.Store) {
+			left := cut(rnd.IntN(101))
+			check(t, s.Close())
+			d.use(left)
+		},
+		Break: func(testing.TB) func() {
+			d.refuse.Store(int32(syscall.EIO))
+			return func() { d.refuse.Store(0) }
+		},
+		Faults: &storetest.Faults{
+			Open: open,
+			Settle: func(s store.Store) error {
+				if d.logBroken.Load() {
+					return errors.New("the process ends in rotateWAL")
+				}
+				d.rotating.Store(true)
+				defer d.rotating.Store(false)
+				return settle(s.(*Store))
+			},
+			Fail: func(k int) func() int {
+				d.changes.Store(0)
+				d.failAt.Store(int64(k))
+				return func() int { return int(d.changes.Load()) }
+			},
+			Ended: d.ending.ended,
+			Cut: func(percent int) storetest.Place {
+				left := newDisk()
+				left.use(cut(percent))
+				return left.place(t)
+			},
+			Files:  func() []string { return files(t, d.mem, "data") },
+			Damage: func(file string, change func([]byte) []byte) { spoil(t, d.mem, file, change) },
+		},
+	}
+}
+
+// files are the files under a directory that hold anything.
+func files(t testing.TB, fs *vfs.MemFS, dir string) (found []string) {
+	names, err := fs.List(dir)
+	check(t, err)
+	slices.Sort(names)
+	for _, name := range names {
+		path := fs.PathJoin(dir, name)
+		info, err := fs.Stat(path)
+		check(t, err)
+		if info.IsDir() {
+			found = append(found, files(t, fs, path)...)
+		} else if info.Size() > 0 {
+			found = append(found, path)
+		}
+	}
+	return found
+}
+
+// spoil changes what a file holds, or removes it.
+func spoil(t testing.TB, fs *vfs.MemFS, path string, change func([]byte) []byte) {
+	was := content(t, fs, path)
+	check(t, fs.Remove(path))
+	if change != nil {
+		put(t, fs, path, change(was))
+	}
+}
+
+func content(t testing.TB, fs *vfs.MemFS, path string) []byte {
+	f, err := fs.Open(path)
+	check(t, err)
+	b, err := io.ReadAll(f)
+	check(t, errors.Join(err, f.Close()))
+	return b
+}
+
+func put(t testing.TB, fs *vfs.MemFS, path string, content []byte) {
+	f, err := fs.Create(path, vfs.WriteCategoryUnspecified)
+	check(t, err)
+	_, err = f.Write(content)
+	check(t, errors.Join(err, f.Close()))
+}
+
+// fail is the change that fails.
+func (d *disk) fail(op errorfs.Op) error {
+	// Two faults end the process, and nothing can recover from them, so here the
+	// goroutine stops. When Pebble cannot end a write-ahead log and begin another,
+	// rotateWAL panics without the mutex that its caller is about to unlock. When
+	// it cannot make the name of a new manifest durable in the background, it panics.
+	isLog := filepath.Ext(op.Path) == ".log" && op.Kind != errorfs.OpRemove
+	if d.rotating.Load() && (isLog || called("github.com/cockroachdb/pebble/v2.(*DB).rotateWAL")) ||
+		called("github.com/cockroachdb/pebble/v2/vfs/atomicfs.(*Marker).Move") && !called(recovering...) {
+		d.ending.end()
+		select {}
+	}
+	if isLog {
+		d.logBroken.Store(true)
+	}
+	return &os.PathError{Op: "change", Path: op.Path, Err: syscall.EIO}
+}
+
+// recovering are the functions that make a panic an error.
+var recovering = []string{
+	"countroom/ledger/store/pebble.open", "countroom/ledger/store/pebble.apply", "countroom/ledger/store/pebble.(*Store).load",
+	"countroom/ledger/store/pebble.settle",
+}
+
+// called reports whether one of the functions is being executed.
+func called(names ...string) bool {
+	pcs := make([]uintptr, 200)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(0, pcs)])
+	for more := true; more; {
+		var f runtime.Frame
+		if f, more = frames.Next(); slices.Contains(names, f.Function) {
+			return true
+		}
+	}
+	return false
+}
+
+// settle flushes what is in memory and merges what is on the disk.
+func settle(s *Store) (err error) {
+	defer recoverFatal(&err)
+	for _, db := range []*pebble.DB{s.db, s.indexes} {
+		if err := db.Flush(); err != nil {
+			return err
+		}
+		if err := db.Compact(context.Background(), []byte{0}, []byte{0xff}, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ending is a log that ends what Pebble does in the background when it cannot
+// go on. There it would end the process, and with it the test.
+type ending struct {
+	ended chan struct{}
+	once  *sync.Once
+}
+
+func newEnding() ending { return ending{make(chan struct{}), new(sync.Once)} }
+
+func (ending) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelError }
+func (e ending) WithAttrs([]slog.Attr) slog.Handler         { return e }
+func (e ending) WithGroup(string) slog.Handler              { return e }
+
+func (e ending) Handle(_ context.Context, r slog.Record) error {
+	if r.Message != cannotGoOn {
+		return nil
+	}
+	if called(recovering...) {
+		return nil
+	}
+	e.end()
+	runtime.Goexit()
+	return nil
+}
+
+func (e ending) end() { e.once.Do(func() { close(e.ended) }) }
 
 func TestStoreOnDisk(t *testing.T) {
 	storetest.Run(t, func(t testing.TB) storetest.Place {
@@ -71,12 +231,20 @@ type disk struct {
 	mem    *vfs.MemFS
 	fs     vfs.FS
 	refuse atomic.Int32 // the error number every write gets, 0 for none
+	room   atomic.Uint64
+	quota  atomic.Bool // there is room, whatever the error number
 	hold   atomic.Pointer[chan struct{}]
 	held   chan struct{} // told of each sync that is held up
+
+	changes, failAt atomic.Int64 // changes so far, and the one that fails, 0 for none
+	rotating        atomic.Bool  // a write-ahead log is being ended
+	logBroken       atomic.Bool  // one cannot be ended any more
+	ending          ending
 }
 
 func newDisk() *disk {
-	d := &disk{held: make(chan struct{}, 100)}
+	d := &disk{held: make(chan struct{}, 100), ending: newEnding()}
+	d.room.Store(1 << 40)
 	d.use(vfs.NewCrashableMem())
 	return d
 }
@@ -89,6 +257,16 @@ func (d *disk) use(mem *vfs.MemFS) {
 			if hold := d.hold.Load(); hold != nil {
 				d.held <- struct{}{}
 				<-*hold
+			}
+		}
+		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite || op.Kind == errorfs.OpOpenDir {
+			select {
+			case <-d.ending.ended:
+				select {} // the process is no more
+			default:
+			}
+			if d.changes.Add(1) == d.failAt.Load() {
+				return d.fail(op)
 			}
 		}
 		// To lock a file that exists takes no room on a disk.
@@ -108,10 +286,10 @@ type sizedFS struct {
 }
 
 func (f sizedFS) GetDiskUsage(string) (vfs.DiskUsage, error) {
-	if f.refuse.Load() == int32(syscall.ENOSPC) {
+	if f.refuse.Load() == int32(syscall.ENOSPC) && !f.quota.Load() {
 		return vfs.DiskUsage{}, nil
 	}
-	return vfs.DiskUsage{AvailBytes: 1 << 40}, nil
+	return vfs.DiskUsage{AvailBytes: f.room.Load()}, nil
 }
 
 // commit commits n leaves "leaf <index>" and a row "size".
@@ -179,7 +357,46 @@ func TestNothingIsSeenBeforeItIsSynced(t *testing.T) {
 	check(t, s.Close())
 }
 
+// A commit that finds the disk full waits for room; the store shows meanwhile what is durable.
 func TestFullDisk(t *testing.T) {
+	d := newDisk()
+	s := mustOpen(t, "data", Options{Create: true, FS: d.fs})
+	check(t, commit(t, s, 4))
+
+	d.refuse.Store(int32(syscall.ENOSPC))
+	done := make(chan error)
+	go func() { done <- commit(t, s, 1) }()
+	select {
+	case err := <-done:
+		t.Fatalf("a commit on a full disk did not wait: %v", err)
+	case <-time.After(3 * fullDiskPause):
+	}
+	wantSize(t, s, 4)
+	if free, err := s.Free(); err != nil || free.Available != 0 {
+		t.Fatalf("free space is %+v, %v, want none", free, err)
+	}
+	d.refuse.Store(0)
+	check(t, <-done)
+	wantSize(t, s, 5)
+	check(t, s.Close())
+}
+
+// Where it is not room that a full disk lacks, as with a quota, waiting would be for ever.
+func TestFullDiskWithRoom(t *testing.T) {
+	d := newDisk()
+	s := mustOpen(t, "data", Options{Create: true, FS: d.fs})
+	check(t, commit(t, s, 4))
+	d.quota.Store(true)
+	d.refuse.Store(int32(syscall.ENOSPC))
+	if err := commit(t, s, 1); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("a commit over the quota: %v, want %v", err, syscall.ENOSPC)
+	}
+	wantSize(t, s, 4)
+	_ = s.Close() // fails, too
+}
+
+// To close a store ends the wait for room, and the next one is opened for reading until there is some.
+func TestCloseOnAFullDisk(t *testing.T) {
 	d := newDisk()
 	s := mustOpen(t, "data", Options{Create: true, FS: d.fs})
 	check(t, commit(t, s, 3))
@@ -187,14 +404,13 @@ func TestFullDisk(t *testing.T) {
 	check(t, commit(t, s, 1))
 
 	d.refuse.Store(int32(syscall.ENOSPC))
-	if err := commit(t, s, 1); !errors.Is(err, syscall.ENOSPC) {
-		t.Fatalf("commit on a full disk: %v, want %v", err, syscall.ENOSPC)
+	done := make(chan error)
+	go func() { done <- commit(t, s, 1) }()
+	time.Sleep(2 * fullDiskPause)
+	go s.Close() // fails, too
+	if err := <-done; !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, store.ErrClosed) {
+		t.Fatalf("commit in a store that is closed on a full disk: %v, want %v", err, syscall.ENOSPC)
 	}
-	wantSize(t, s, 4)
-	if free, err := s.Free(); err != nil || free.Available != 0 {
-		t.Fatalf("free space is %+v, %v, want none", free, err)
-	}
-	_ = s.Close() // fails, too
 
 	// The disk as a restart finds it: the last batch never reached it.
 	d.use(d.mem.CrashClone(vfs.CrashCloneCfg{}))
@@ -207,9 +423,17 @@ func TestFullDisk(t *testing.T) {
 		t.Fatalf("checkpoint is %q, %v", checkpoint, err)
 	}
 	wantReadOnly(t, s)
+	free, err := s.Free()
+	check(t, err)
 	check(t, s.Close())
 
+	// What Free reports of it is enough to open it for writing, and no less is.
 	d.refuse.Store(0)
+	d.room.Store(free.Reserve - 1)
+	if s, err := Open("data", Options{FS: d.fs}); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("opened for writing below the reserve: %v, %v; want %v", s, err, syscall.ENOSPC)
+	}
+	d.room.Store(free.Reserve)
 	s = mustOpen(t, "data", Options{FS: d.fs})
 	check(t, commit(t, s, 1))
 	wantSize(t, s, 5)
@@ -262,8 +486,8 @@ func TestDataDirectory(t *testing.T) {
 		t.Fatalf("opened what is not there for reading: %v", err)
 	}
 	check(t, os.MkdirAll(dir, 0o700))
-	if _, err := Open(dir, Options{}); err == nil {
-		t.Fatal("opened an empty directory as a store")
+	if _, err := Open(dir, Options{}); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("opened an empty directory as a store: %v", err)
 	}
 	s := mustOpen(t, dir, Options{Create: true, ReserveBytes: 5 << 20})
 	check(t, commit(t, s, 1))
@@ -471,6 +695,28 @@ func FuzzParseHead(f *testing.F) {
 		}
 		if again := appendHead(nil, h); !bytes.Equal(again, b) {
 			t.Fatalf("%x parsed and written is %x", b, again)
+		}
+	})
+}
+
+func FuzzManifest(f *testing.F) {
+	mem := vfs.NewMem()
+	s := mustOpen(f, "data", Options{Create: true, FS: mem})
+	check(f, commit(f, s, 3))
+	check(f, settle(s))
+	check(f, s.Close())
+	desc, err := pebble.Peek("data", mem)
+	check(f, err)
+	whole := content(f, mem, desc.ManifestFilename)
+	f.Add(whole)
+	f.Add(whole[:len(whole)/2])
+	f.Fuzz(func(t *testing.T, manifest []byte) {
+		first, err := parseManifest(bytes.NewReader(manifest))
+		if err != nil {
+			t.Fatal(err) // what cannot be read is where it ends
+		}
+		if bytes.HasPrefix(whole, manifest) && first > 1<<20 {
+			t.Fatalf("the first log of part of a manifest is %d", first)
 		}
 	})
 }

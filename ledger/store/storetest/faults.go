@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -28,12 +29,7 @@ func testCrash(t *testing.T, newPlace func(testing.TB) Place) {
 					return
 				default:
 				}
-				b := h.batch(leaves(h.head.Size, h.head.Size+1+n*37%130)...)
-				b.Rows = []store.Row{numbered("size", b.Next.Size), numbered(fmt.Sprint("batch ", b.Prev.Size), b.Next.Size)}
-				b.Vault = []store.Row{numbered("size", b.Next.Size)}
-				for i := b.Prev.Size / 256; i < b.Next.Size/256; i++ {
-					b.Tiles = append(b.Tiles, store.Tile{Index: i, Data: bytes.Repeat([]byte{byte(i), 7}, store.TileSize/2)})
-				}
+				b := told(h, 1+n*37%130)
 				tried.Store(b)
 				if err := h.store.Commit(context.Background(), b); err != nil {
 					writer <- err
@@ -91,53 +87,73 @@ type crashing struct {
 func (c crashing) Close() error { return errors.Join(c.stop(), c.Store.Close()) }
 
 // verifyWhole wants rows, vault, tiles and index to be those of the leaves up to the head, as testCrash writes them.
-func verifyWhole(t *testing.T, s store.Store) {
+func verifyWhole(t testing.TB, s store.Store) {
 	t.Helper()
+	check(t, whole(s))
+}
+
+var errWrong = errors.New("not what was written")
+
+// whole gives errWrong for what the store shows and nobody wrote, and the errors of the store.
+func whole(s store.Store) error {
 	r, err := s.Snapshot()
-	check(t, err)
+	if err != nil {
+		return err
+	}
 	defer r.Close()
 	head := r.Head()
-	var want store.Head
-	h := house{t: t}
-	check(t, r.Leaves(0, head.Size, func(i uint64, got []byte) error {
+	var root store.Hash
+	err = r.Leaves(0, head.Size, func(i uint64, got []byte) error {
 		if !bytes.Equal(got, leaf(i)) {
-			return fmt.Errorf("leaf %d is %.40q, want %.40q", i, got, leaf(i))
+			return fmt.Errorf("%w: leaf %d is %.40q, want %.40q", errWrong, i, got, leaf(i))
 		}
-		want = h.batch(got).Next
-		h.head.Root = want.Root
+		root = sha256.Sum256(append(root[:], got...))
 		return nil
-	}))
-	if head.Root != want.Root {
-		t.Fatalf("the root at size %d is not that of the leaves", head.Size)
+	})
+	if err != nil {
+		return err
 	}
-	verifyIndex(t, r)
-	if head.Size == 0 {
-		return
+	if _, err := indexed(r); err != nil || head.Size == 0 {
+		return err
 	}
-	size := string(numbered("", head.Size).Value)
-	wantValue(t, r.Row, "size", size)
-	wantValue(t, r.Vault, "size", size)
+	if head.Root != root {
+		return fmt.Errorf("%w: the root at size %d is not that of the leaves", errWrong, head.Size)
+	}
+	for _, get := range []func([]byte) ([]byte, error){r.Row, r.Vault} {
+		b, err := get([]byte("size"))
+		if err != nil {
+			return err
+		}
+		if number(b) != head.Size {
+			return fmt.Errorf("%w: the row of size %d is %x", errWrong, head.Size, b)
+		}
+	}
 	for i := range head.Size / 256 {
 		tile, err := r.Tile(0, i)
-		if err != nil || !bytes.Equal(tile, bytes.Repeat([]byte{byte(i), 7}, store.TileSize/2)) {
-			t.Fatalf("tile %d has %d bytes, error %v", i, len(tile), err)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(tile, bytes.Repeat([]byte{byte(i), 7}, store.TileSize/2)) {
+			return fmt.Errorf("%w: tile %d has %d bytes", errWrong, i, len(tile))
 		}
 	}
 	// From batch to batch, the rows lead to the head.
 	at := uint64(0)
 	for at < head.Size {
 		next, err := r.Row([]byte(fmt.Sprint("batch ", at)))
-		check(t, err)
+		if err != nil {
+			return err
+		}
 		if n := number(next); n <= at || n > head.Size {
-			t.Fatalf("the batch at %d ends at %d, the log at %d", at, n, head.Size)
+			return fmt.Errorf("%w: the batch at %d ends at %d, the log at %d", errWrong, at, n, head.Size)
 		}
 		at = number(next)
 	}
 	extra, err := r.Row([]byte(fmt.Sprint("batch ", at)))
-	check(t, err)
-	if extra != nil {
-		t.Fatalf("a row of the batch at %d is left, the batch is not", at)
+	if err == nil && extra != nil {
+		err = fmt.Errorf("%w: a row of the batch at %d is left, the batch is not", errWrong, at)
 	}
+	return err
 }
 
 // testCrashFolds cuts the power before, while and after new folds become current.

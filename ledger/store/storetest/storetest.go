@@ -25,6 +25,8 @@ type Place struct {
 	Crash func(t testing.TB, s store.Store)
 	// Break makes every write from now on fail, until the function it returns is called. Nil when a place cannot do it.
 	Break func(t testing.TB) (mend func())
+	// Faults is nil when a place cannot do it.
+	Faults *Faults
 }
 
 // Run runs the suite; newPlace gives each test a fresh place.
@@ -57,6 +59,10 @@ func Run(t *testing.T, newPlace func(t testing.TB) Place) {
 	}
 	if place := newPlace(t); place.Break != nil {
 		t.Run("a write that failed poisons the store", func(t *testing.T) { testPoisoned(t, newPlace(t)) })
+	}
+	if place := newPlace(t); place.Faults != nil {
+		t.Run("no change of the disk that fails loses a committed batch", func(t *testing.T) { testEveryFault(t, newPlace) })
+		t.Run("a damaged file is found out", func(t *testing.T) { testDamage(t, newPlace(t)) })
 	}
 }
 
@@ -292,13 +298,29 @@ func indexKey(i uint64) []byte {
 // verifyIndex wants exactly the rows of the leaves below the cursor, and returns it.
 func verifyIndex(t testing.TB, r store.Reader) uint64 {
 	t.Helper()
-	cursor, err := r.IndexCursor()
+	cursor, err := indexed(r)
 	check(t, err)
-	if size := r.Head().Size; cursor > size {
-		t.Fatalf("the index cursor %d is beyond log size %d", cursor, size)
-	}
-	want := map[string]string{}
-	apply(want, indexFold(0, cursor))
-	wantRows(t, want, func(yield func(store.Row) error) error { return r.ScanIndex(nil, nil, false, yield) })
 	return cursor
+}
+
+// indexed is verifyIndex as whole is verifyWhole.
+func indexed(r store.Reader) (cursor uint64, err error) {
+	if cursor, err = r.IndexCursor(); err != nil {
+		return 0, err
+	}
+	if size := r.Head().Size; cursor > size {
+		return 0, fmt.Errorf("%w: the index cursor %d is beyond log size %d", errWrong, cursor, size)
+	}
+	want := indexFold(0, cursor)
+	err = r.ScanIndex(nil, nil, false, func(got store.Row) error {
+		if len(want) == 0 || !bytes.Equal(got.Key, want[0].Key) || !bytes.Equal(got.Value, want[0].Value) {
+			return fmt.Errorf("%w: index row %q is %x, %d rows are left", errWrong, got.Key, got.Value, len(want))
+		}
+		want = want[1:]
+		return nil
+	})
+	if err == nil && len(want) > 0 {
+		err = fmt.Errorf("%w: %d rows of the index are missing", errWrong, len(want))
+	}
+	return cursor, err
 }

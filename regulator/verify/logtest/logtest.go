@@ -43,7 +43,7 @@ type Config struct {
 	Origin string            // default "logtest.example/house"
 	Limits epoch.Limits      // of seed epochs; default 600 s, 1000 draws, 120 s
 	Step   time.Duration     // of log time between entries; default 10 ms
-	Game   *slots.Definition // default slots.Bundled
+	Game   *slots.Definition // default slots.Bundled; Add puts more into play
 }
 
 // House is a house whose log is in memory. Fields are the insider's.
@@ -56,6 +56,8 @@ type House struct {
 	TamperLeaf func(index uint64, leaf []byte) []byte
 	// Draw, if set, replaces the draw value of a round.
 	Draw func(honest [32]byte, player entry.Ref, n uint64) [32]byte
+	// Commitment, if set, may change a secret and what is signed of it.
+	Commitment func(st *epoch.Statement, s *Secret)
 	// Now is the time of the next entry.
 	Now entry.Time
 
@@ -70,7 +72,7 @@ type House struct {
 	bundle  []byte
 	keys    uint64
 	secrets map[uint64]*Secret
-	machine *slots.Machine
+	games   map[string]*slots.Machine // the latest definition of each
 	play    books.Play
 }
 
@@ -84,6 +86,7 @@ type Secret struct {
 type Player struct {
 	Ref     entry.Ref
 	Session entry.UUID
+	Game    string // of the session; "" for the house's first
 }
 
 // Empty returns a house with its keys and no entry.
@@ -107,7 +110,7 @@ func Empty(cfg Config) *House {
 	var seed [32]byte
 	binary.LittleEndian.PutUint64(seed[:], cfg.Seed)
 	h := &House{
-		cfg: cfg, machine: machine, random: rand.NewChaCha8(seed), rows: book.Memory{}, tiles: fstest.MapFS{}, secrets: map[uint64]*Secret{},
+		cfg: cfg, games: map[string]*slots.Machine{cfg.Game.ID: machine}, random: rand.NewChaCha8(seed), rows: book.Memory{}, tiles: fstest.MapFS{}, secrets: map[uint64]*Secret{},
 		Now: entry.TimeOf(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)),
 	}
 	h.builder.OnTile = func(t tlog.Tile) {
@@ -124,14 +127,24 @@ func Empty(cfg Config) *House {
 // its game and its first commitment.
 func New(cfg Config) *House {
 	h := Empty(cfg)
+	h.Begin()
+	return h
+}
+
+// Begin appends the first entries to an empty house.
+func (h *House) Begin() {
 	h.Append(&system.HouseCreated{Format: system.Format, Origin: h.cfg.Origin, Keys: []system.Key{
 		{Algorithm: "ed25519", Assurance: system.AssuranceSoftware, Public: h.VKey, Role: system.RoleCheckpoint},
-		{Algorithm: "ecdsa-p256", Assurance: system.AssuranceSoftware, Public: hex.EncodeToString(must(x509.MarshalPKIXPublicKey(h.seeds.Public()))), Role: system.RoleSeeds},
+		{Algorithm: "ecdsa-p256", Assurance: system.AssuranceSoftware, Public: spki(h.seeds), Role: system.RoleSeeds},
+		{Algorithm: "ecdsa-p256", Assurance: system.AssuranceSoftware, Public: spki(must(ecdsa.ParseRawPrivateKey(elliptic.P256(), h.bytes(32)))), Role: system.RoleExports},
 	}})
 	h.Append(&system.HouseActive{Node: "a", Reason: "created", Release: "test", Size: 1, Term: 1})
-	h.Enable()
+	h.Enable(h.cfg.Game.ID)
 	h.Commit()
-	return h
+}
+
+func spki(k *ecdsa.PrivateKey) string {
+	return hex.EncodeToString(must(x509.MarshalPKIXPublicKey(k.Public())))
 }
 
 var bundled = sync.OnceValue(func() *slots.Machine { return must(slots.Compile(slots.Bundled())) })
@@ -192,8 +205,10 @@ func (h *House) AppendLeaf(leaf []byte) {
 	h.builder.Add(tlog.LeafHash(leaf))
 	h.bundle = tlog.AppendBundle(h.bundle, leaf)
 	if n := h.Size(); n%tlog.TileWidth == 0 {
-		h.tiles[tlog.EntriesPath(n/tlog.TileWidth-1, tlog.TileWidth)] = &fstest.MapFile{Data: h.bundle}
-		h.bundle = nil
+		data := bytes.Clone(h.bundle)
+		copy(h.leaves[n-tlog.TileWidth:], must(tlog.ParseBundle(data))) // one copy in memory is enough
+		h.tiles[tlog.EntriesPath(n/tlog.TileWidth-1, tlog.TileWidth)] = &fstest.MapFile{Data: data}
+		h.bundle = h.bundle[:0]
 	}
 }
 
@@ -235,33 +250,58 @@ func (h *House) Request(scope string) entry.Request {
 	return entry.Request{Key: entry.RequestKey(scope, key), Fingerprint: entry.RequestFingerprint(key, "POST", "/v1", scope, nil)}
 }
 
-// Enable puts the house's game into play.
-func (h *House) Enable() {
-	d, b := h.cfg.Game, h.machine.Bounds()
-	h.Append(&rounds.GameEnabled{
+// Add lets the house have another game, or another release of one. Enable puts
+// it into play.
+func (h *House) Add(d *slots.Definition) { h.games[d.ID] = must(slots.Compile(d)) }
+
+// Enable puts a game into play: of itself at the first start, later by its
+// operator.
+func (h *House) Enable(game string) uint64 {
+	m := h.games[game]
+	d, b := m.Definition(), m.Bounds()
+	r := &rounds.GameEnabled{
 		Definition: d.Canonical(), Engine: "slots", Game: d.ID, LeafMax: must(rounds.LeafMax(d.ID, b.Draws, b.Bytes)),
-		Maths: d.Hash(), PayoutMax: b.Payout, Release: d.Version,
-	})
+		Maths: d.Hash(), PayoutMax: b.Payout, Reason: [32]byte(h.bytes(32)), Release: d.Version,
+	}
+	if h.Size() > 2 {
+		r.Header = h.byOperator()
+	}
+	return h.Append(r)
+}
+
+// Disable takes a game out of play.
+func (h *House) Disable(game string) uint64 {
+	return h.Append(&rounds.GameDisabled{Header: h.byOperator(), Game: game, Reason: [32]byte(h.bytes(32))})
 }
 
 // Commit commits to the next epoch's secret.
-func (h *House) Commit() {
+func (h *House) Commit() uint64 {
 	n := epoch.Now(h.rows).Committed + 1
 	s := &Secret{Secret: [32]byte(h.bytes(32)), Salt: [32]byte(h.bytes(32))}
 	st := epoch.Statement{
 		Assurance: system.AssuranceSoftware, Commitment: chance.Commitment(h.cfg.Origin, n, s.Secret, s.Salt), Epoch: n, Limits: h.cfg.Limits,
 		Policy: epoch.PolicyNone, Sealed: h.bytes(chance.SealedSize), Sources: []epoch.Source{{Bytes: 64, Conditioned: true, Healthy: true, Name: "test"}},
 	}
+	if h.Commitment != nil {
+		h.Commitment(&st, s)
+	}
 	s.Drawer = chance.NewDrawer(chance.DeriveKey(s.Secret, st.Commitment, nil), h.cfg.Origin)
 	h.secrets[n] = s
 	digest := sha256.Sum256(must(st.Message(h.cfg.Origin)))
 	sig := must(h.seeds.Sign(nil, digest[:], crypto.SHA256)) // deterministic, RFC 6979
-	h.Append(&epoch.Committed{Statement: st, Signature: sig})
+	return h.Append(&epoch.Committed{Statement: st, Signature: sig})
 }
 
 // Turn does what is due with the epochs: it closes and reveals them by their
-// rules, and keeps one active and one committed ahead.
+// rules, and keeps one active and one committed ahead. Since each entry takes
+// its time, it looks until nothing is due.
 func (h *House) Turn() {
+	for before := h.Size() - 1; before != h.Size(); h.turn() {
+		before = h.Size()
+	}
+}
+
+func (h *House) turn() {
 	if s := epoch.Now(h.rows); s.Due(h.Now) != "" {
 		h.Append(&epoch.Closed{Draws: s.Draws, Epoch: s.Active, Reason: s.Due(h.Now)})
 	}
@@ -278,14 +318,13 @@ func (h *House) Turn() {
 }
 
 // Reveal shows the secret of an epoch.
-func (h *House) Reveal(n uint64) {
-	h.Append(&epoch.Revealed{Epoch: n, Salt: h.secrets[n].Salt, Secret: h.secrets[n].Secret})
+func (h *House) Reveal(n uint64) uint64 {
+	return h.Append(&epoch.Revealed{Epoch: n, Salt: h.secrets[n].Salt, Secret: h.secrets[n].Secret})
 }
 
 // Join opens an account in EUR, puts money into it and opens a session.
 func (h *House) Join(deposit int64) Player {
-	p := Player{Ref: entry.Ref(h.bytes(16))}
-	h.Append(&players.Created{Header: h.byOperator(), Currency: "EUR", Player: p.Ref})
+	p := h.Register("EUR")
 	if deposit > 0 {
 		h.Deposit(p, deposit)
 	}
@@ -293,21 +332,46 @@ func (h *House) Join(deposit int64) Player {
 	return p
 }
 
+// Register opens an account and nothing more.
+func (h *House) Register(c money.Currency) Player {
+	p := Player{Ref: entry.Ref(h.bytes(16))}
+	h.Append(&players.Created{Header: h.byOperator(), Currency: c, Player: p.Ref})
+	return p
+}
+
+// Change opens, suspends or closes a player's account.
+func (h *House) Change(p Player, to players.State) uint64 {
+	return h.Append(&players.StateChanged{Header: h.byOperator(), Player: p.Ref, Reason: [32]byte(h.bytes(32)), State: to})
+}
+
 // Open opens a session for a player.
 func (h *House) Open(p Player) entry.UUID {
-	r := &players.SessionOpened{Header: h.byOperator(), Expires: h.Now.Add(12 * time.Hour), Game: h.cfg.Game.ID, Player: p.Ref}
+	r := &players.SessionOpened{Header: h.byOperator(), Expires: h.Now.Add(12 * time.Hour), Game: h.game(p), Player: p.Ref}
 	h.Append(r)
 	return r.ID
 }
 
+// game is what a player's session is for.
+func (h *House) game(p Player) string {
+	if p.Game == "" {
+		return h.cfg.Game.ID
+	}
+	return p.Game
+}
+
+// currency is that of a player's account.
+func (h *House) currency(p Player) money.Currency {
+	return must(players.Find(h.rows, p.Ref)).Currency
+}
+
 // Close closes the player's session.
-func (h *House) Close(p Player) {
-	h.Append(&players.SessionClosed{Header: h.byOperator(), Player: p.Ref, Session: p.Session})
+func (h *House) Close(p Player) uint64 {
+	return h.Append(&players.SessionClosed{Header: h.byOperator(), Player: p.Ref, Session: p.Session})
 }
 
 // Deposit puts money into a player's account.
 func (h *House) Deposit(p Player, amount int64) uint64 {
-	m := money.Money{Amount: amount, Currency: "EUR"}
+	m := money.Money{Amount: amount, Currency: h.currency(p)}
 	return h.Append(&wallet.Deposited{Movement: wallet.Movement{
 		Header: h.byOperator(), Amount: m, Player: p.Ref, Postings: must(wallet.Transfer(h.rows, wallet.Cashier, wallet.Cash(p.Ref), m)),
 	}})
@@ -315,14 +379,16 @@ func (h *House) Deposit(p Player, amount int64) uint64 {
 
 // Withdraw takes money out of a player's account.
 func (h *House) Withdraw(p Player, amount int64) uint64 {
-	m := money.Money{Amount: amount, Currency: "EUR"}
+	m := money.Money{Amount: amount, Currency: h.currency(p)}
 	return h.Append(&wallet.Withdrawn{Movement: wallet.Movement{
 		Header: h.byOperator(), Amount: m, Player: p.Ref, Postings: must(wallet.Transfer(h.rows, wallet.Cash(p.Ref), wallet.Cashier, m)),
 	}})
 }
 
 // Balance is what a player has.
-func (h *House) Balance(p Player) int64 { return wallet.Balance(h.rows, wallet.Cash(p.Ref), "EUR") }
+func (h *House) Balance(p Player) int64 {
+	return wallet.Balance(h.rows, wallet.Cash(p.Ref), h.currency(p))
+}
 
 // Spin plays a round after turning the epochs, and returns its index.
 func (h *House) Spin(p Player, stake int64) uint64 {
@@ -334,14 +400,15 @@ func (h *House) Spin(p Player, stake int64) uint64 {
 
 // Round works out a player's next round, all but its postings.
 func (h *House) Round(p Player, stake int64) *rounds.Settled {
-	id := h.cfg.Game.ID
+	id, currency := h.game(p), h.currency(p)
+	machine := h.games[id]
 	s := epoch.Now(h.rows)
 	n := rounds.Next(h.rows, p.Ref, id)
-	draw := h.secrets[s.Active].Drawer.Draw(id, h.cfg.Game.Version, p.Ref, n, 0, nil)
+	draw := h.secrets[s.Active].Drawer.Draw(id, machine.Definition().Version, p.Ref, n, 0, nil)
 	if h.Draw != nil {
 		draw = h.Draw(draw, p.Ref, n)
 	}
-	if err := h.play.Round(h.machine, draw, stake); err != nil {
+	if err := h.play.Round(machine, draw, stake); err != nil {
 		panic(err)
 	}
 	g := book.Get[rounds.Game](h.rows, rounds.GameKey(id))
@@ -349,7 +416,7 @@ func (h *House) Round(p Player, stake int64) *rounds.Settled {
 		Header:  entry.Header{Actor: players.SessionKey(p.Session), Request: h.Request(p.Ref.String())},
 		Draw:    rounds.Draw{Epoch: s.Active, N: n, Number: s.Draws + 1, R: draw, Values: append([]rounds.Drawn(nil), h.play.Values...)},
 		Enabled: g.Enabled, Game: id, Outcome: bytes.Clone(h.play.Outcome), Player: p.Ref,
-		Payout: money.Money{Amount: h.play.Payout, Currency: "EUR"}, Stake: money.Money{Amount: stake, Currency: "EUR"},
+		Payout: money.Money{Amount: h.play.Payout, Currency: currency}, Stake: money.Money{Amount: stake, Currency: currency},
 	}
 }
 
@@ -378,10 +445,28 @@ func (h *House) Play(who []Player, count int) {
 	}
 }
 
+// Alarm says that a key came with two different requests.
+func (h *House) Alarm(key [32]byte) uint64 {
+	return h.Append(&system.AlarmRaised{About: key, Alarm: system.AlarmKeyReused, Count: 1})
+}
+
+// Step says that the machine's clock jumped. Log time goes on.
+func (h *House) Step(d time.Duration) uint64 {
+	return h.Append(&system.ClockStepped{StepMicroseconds: d.Microseconds()})
+}
+
 // Restart says that another process became the writer.
-func (h *House) Restart() {
+func (h *House) Restart() uint64 {
 	s := book.Get[system.State](h.rows, system.StateKey)
-	h.Append(&system.HouseActive{Node: "a", Reason: "start", Release: "test", Root: h.builder.Root(), Size: h.Size(), Term: s.Term + 1})
+	return h.Append(&system.HouseActive{Node: "a", Reason: "start", Release: "test", Root: h.builder.Root(), Size: h.Size(), Term: s.Term + 1})
+}
+
+// Restore says that another process became the writer, of a back-up, when the
+// house had signed so many entries.
+func (h *House) Restore(signed uint64) uint64 {
+	root, size := h.builder.Root(), h.Size()
+	h.Restart()
+	return h.Append(&system.HouseRestored{Backup: [32]byte(h.bytes(32)), Reason: [32]byte(h.bytes(32)), Root: root, Signed: signed, Size: size})
 }
 
 // Wait lets log time pass.

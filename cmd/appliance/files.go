@@ -1,0 +1,71 @@
+package appliance
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+
+	"countroom/hardware/signer"
+	"countroom/ledger"
+)
+
+// Files keeps the small files of a house. What a method wrote when it returned
+// without an error is durable.
+type Files interface {
+	signer.Files
+	// MkdirAll makes a directory that only its owner may enter.
+	MkdirAll(path string) error
+	// ReadFile returns the content of a file, or an fs.ErrNotExist.
+	ReadFile(path string) ([]byte, error)
+	// WriteFile writes a file that anybody may read, whole or not at all.
+	WriteFile(path string, content []byte) error
+	// OpenGuard opens or creates the file of the signing guard.
+	OpenGuard(path string) (ledger.GuardFile, error)
+}
+
+// disk is this machine's file system.
+type disk struct{ signer.Disk }
+
+func (d disk) MkdirAll(path string) error {
+	parent := filepath.Dir(path)
+	err := os.Mkdir(path, 0o700)
+	if errors.Is(err, os.ErrNotExist) && parent != path {
+		if err := d.MkdirAll(parent); err != nil {
+			return err
+		}
+		err = os.Mkdir(path, 0o700)
+	}
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(parent)
+}
+
+func (disk) ReadFile(path string) ([]byte, error) { return os.ReadFile(path) }
+
+func (disk) OpenGuard(path string) (ledger.GuardFile, error) { return ledger.OpenGuardFile(path) }
+
+func (disk) WriteFile(path string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if err := f.Chmod(0o644); err != nil {
+		return err
+	}
+	if _, err := f.Write(content); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}

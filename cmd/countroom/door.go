@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"countroom/api"
+	"countroom/cmd/appliance"
+)
+
+// leaveMost is how long a house that is about to be closed waits for requests
+// that are still inside.
+const leaveMost = 5 * time.Second
+
+// door leads requests to the house behind it. A house that had to be opened
+// read-only, because the disk had no room, is closed and opened again as soon
+// as there is; requests wait before the door meanwhile.
+type door struct {
+	open func(context.Context) (*room, error)
+
+	mu   sync.RWMutex
+	room *room // changed by tend alone
+}
+
+// room is an open house with those who are in it.
+type room struct {
+	*appliance.Appliance
+	api    *api.Server
+	inside sync.WaitGroup
+}
+
+// ServeHTTP implements http.Handler.
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	d.mu.RLock()
+	room := d.room
+	room.inside.Add(1)
+	d.mu.RUnlock()
+	defer room.inside.Done()
+	room.api.ServeHTTP(w, r)
+}
+
+// tend returns when the context ends, or with the error for which the house
+// could not be opened again; then none is open.
+func (d *door) tend(ctx context.Context) error {
+	for d.room.ReadOnly && d.room.AwaitRoom(ctx) == nil {
+		if err := d.reopen(); err != nil {
+			return fmt.Errorf("opening the house again: %w", err)
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (d *door) reopen() error {
+	ctx := context.Background() // a stop comes after it, and is short
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	left := make(chan struct{})
+	go func() {
+		d.room.inside.Wait()
+		close(left)
+	}()
+	select {
+	case <-left:
+	case <-time.After(leaveMost): // a client that does not take its answer
+	}
+	if err := d.room.Close(ctx); err != nil {
+		return err
+	}
+	next, err := d.open(ctx)
+	if err != nil {
+		return err
+	}
+	d.room = next
+	return nil
+}

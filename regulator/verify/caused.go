@@ -1,0 +1,52 @@
+package verify
+
+import (
+	"strings"
+
+	"countroom/games/players"
+	"countroom/games/rounds"
+	"countroom/ledger/book"
+	"countroom/ledger/entry"
+	"countroom/ledger/system"
+	"countroom/ledger/wallet"
+	"countroom/rngcert/epoch"
+)
+
+// Who may be the actor of an entry.
+const (
+	byHouse    = "house"
+	byOperator = "operator"
+	bySession  = "session/"
+)
+
+// caused holds who caused an entry against who may cause one of its type, and
+// the request against that: what an operator or a player does is a request,
+// what the house does of itself is none.
+func (r *replay) caused(e entry.Record, broken func(rule, expected, found string)) {
+	h := e.Head()
+	var actor string
+	switch e := e.(type) {
+	case *rounds.Settled:
+		actor = bySession // the books know which
+	case *players.Created, *players.StateChanged, *players.SessionOpened, *players.SessionClosed, *wallet.Deposited, *wallet.Withdrawn, *rounds.GameDisabled:
+		actor = byOperator
+	case *rounds.GameEnabled:
+		// At the first start, before there is anybody to ask, it is the house.
+		actor = byOperator
+		house := book.Get[system.State](r.rows, system.StateKey)
+		if h.Actor == byHouse && house != nil && house.Term == 1 && book.Get[rounds.Game](r.rows, rounds.GameKey(e.Game)) == nil {
+			actor = byHouse
+		}
+	case *system.HouseCreated, *system.HouseActive, *system.HouseRestored, *system.ClockStepped, *system.AlarmRaised, *epoch.Committed, *epoch.Activated, *epoch.Closed, *epoch.Revealed:
+		actor = byHouse
+	}
+	if h.Actor != actor && !(actor == bySession && strings.HasPrefix(h.Actor, bySession)) {
+		broken("actor", actor, h.Actor)
+	}
+	switch asked := !h.Request.IsZero(); {
+	case asked && actor == byHouse:
+		broken("request", "no key and fingerprint: the house was not asked", "a request")
+	case !asked && actor != byHouse:
+		broken("request", "the key and fingerprint of a request", "none")
+	}
+}
