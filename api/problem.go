@@ -60,7 +60,7 @@ var refusals = []struct {
 }{
 	{ledger.ErrUnknownOutcome, &problem{name: "outcome-unknown", status: 503, title: "The outcome is not known yet", about: "Repeat the request with the same key: either it was carried out and is answered, or it is carried out then.", retry: 1, outcome: outcomeUnknown}},
 	{ledger.ErrKeyReused, &problem{name: "key-reused", status: 409, title: "The idempotency key was used for another request", about: "Use a new key for each new request."}},
-	{ledger.ErrOverloaded, &problem{name: "overloaded", status: 503, title: "Too many commands are waiting", about: "Nothing was accepted. Repeat the request with the same key.", retry: 1, outcome: notAccepted}},
+	{ledger.ErrOverloaded, &problem{name: "overloaded", status: 503, title: "Too many requests are waiting", about: "Nothing was accepted. Repeat the request with the same key.", retry: 1, outcome: notAccepted}},
 	{ledger.ErrNoSpace, &problem{name: "no-space", status: 503, title: "The disk is nearly full", about: "Nothing was accepted. Play stops until the operator has made room.", retry: 30, outcome: notAccepted}},
 	{ledger.ErrSigner, &problem{name: "signer-silent", status: 503, title: "The signer does not answer", about: "Nothing was accepted. Play stops until the signer is back.", retry: 5, outcome: notAccepted}},
 	{ledger.ErrStopped, &problem{name: "stopped", status: 503, title: "The ledger accepts no commands", about: "Nothing was accepted. Repeat the request with the same key when the server is back.", retry: 5, outcome: notAccepted}},
@@ -160,8 +160,8 @@ func (s *Server) writeProblem(c echo.Context, err error) int {
 	if body.Detail == "" {
 		body.Detail = r.about
 	}
-	if r.problem == internal && c.Request().Method == http.MethodPost {
-		body.Outcome = outcomeUnknown
+	if r.status >= 500 && r.outcome == "" && c.Request().Method == http.MethodPost {
+		body.Outcome = outcomeUnknown // its key was perhaps not even looked up
 	}
 	b, err := json.Marshal(body)
 	if err != nil {

@@ -373,13 +373,13 @@ func TestPathTricks(t *testing.T) {
 	w.player("p", 100)
 	w.unchanged(func() {
 		for _, path := range []string{
-			"/", "//", "/v1", "/v2/players", "/v1/", "/v1//players", "/v1/players/", "/v1/players/p/", "/v1/players//rounds",
+			"//", "/v1", "/v2/players", "/v1/", "/v1//players", "/v1/players/", "/v1/players/p/", "/v1/players//rounds",
 			"/v1/players/%70", "/v1/players/p%2Frounds", "/v1/players/..", "/v1/players/../players/p", "/v1/players/%2e%2e", "/v1/players/p%00",
 			"/v1/players/p%0a", "/v1/players/" + strings.Repeat("p", 65), "/v1/players/" + strings.Repeat("p", 8000), "/v1/players/p;a=b", "/v1/players/p%20",
 			"/v1/players/%ff", "/v1/players/p/rounds/x", "/V1/players/p", "/v1/games/" + strings.Repeat("g", 2000), "/v1/games/%00", "/v1/games/..%2f",
 			"/v1/rounds/%00", "/v1/rounds/..", "/v1/entries/%30", "/v1/entries/", "/log", "/log/", "/log/..", "/log/tile", "/log/tile/", "/log/tile/..",
 			"/log/tile/0/000/../000", "/log/tile/0/%30%30%30.p/1", "/log/tile/entries", "/log/blob/", "/log/checkpoint/x", "/log/checkpoint%00",
-			"/problems/", "/problems/..", "/openapi.json/", "/metrics/x", "/*", "/:id", "/v1/players/:id", "/v1/players/*",
+			"/problems/", "/problems/..", "/openapi.json/", "/docs/", "/docs/..", "/docs/style.css/", "/docs/page.html", "/metrics/x", "/*", "/:id", "/v1/players/:id", "/v1/players/*",
 		} {
 			a := w.get(path, operatorToken)
 			if a.status != 404 || a.header.Get("Content-Type") != "application/problem+json" {
@@ -459,7 +459,7 @@ func (m *moody) SignMessage(msg io.Reader, opts ...signature.SignOption) ([]byte
 func TestASilentSigner(t *testing.T) {
 	signer := new(moody)
 	w := open(t, func(l *ledger.Config, _ *house.Config) { signer.Signer, l.Signer = l.Signer, signer })
-	token := w.player("p", 1000)
+	token, unseen := w.player("p", 1000), w.player("q", 1000)
 	w.api.patient, w.api.sharing = 50*time.Millisecond, time.Millisecond
 	time.Sleep(2 * time.Millisecond) // the context that is shared now has the old patience
 	signer.silent.Store(true)
@@ -474,6 +474,10 @@ func TestASilentSigner(t *testing.T) {
 	}
 	w.get("/readyz", "").refused(503, "signer-silent", "")
 	w.get("/v1/players/p", operatorToken).refused(503, "timeout", "") // the balance is not signed yet
+	a = w.postKey("/v1/spins", unseen, "m", `{"stake":20}`).refused(503, "timeout", "") // nor is the session
+	if a.text("outcome") != "outcome-unknown" || a.header.Get("Retry-After") == "" {
+		t.Errorf("with a silent signer the first spin of a session is answered with %s", a.body)
+	}
 	before := w.size()
 	w.get("/log/checkpoint", "").want(200)
 
