@@ -1,0 +1,546 @@
+"""The rules between entries (docs/formats/entries.md), by the names and in the order that stand there.
+
+A rule of the books ends the rules for all later entries when it is broken: the accounts,
+sessions and epochs that they would be held against are no longer known. Other rules do not.
+"""
+
+import collections
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import canonical
+import chance
+import p256
+import records
+import slots
+from canonical import INTEGER_MOST, microseconds
+from tlog import VerifierKey
+
+SECOND = 1_000_000
+SESSION_MOST = 30 * 24 * 3600 * SECOND
+GAMES_MOST = 1024
+DRAWN_MOST = 4096
+SECRET_SIZE = 32
+REVEAL_LATE = 5 * 60 * SECOND
+
+
+@dataclass
+class Finding:
+    """Evidence against the house: the entry at an index breaks a rule.
+
+    Where no one entry does, index is the size of the tree, or the first entry under a hash.
+    """
+
+    index: int
+    rule: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class Restore:
+    """The log was restored from a back-up of this size, as the entry at an index says."""
+
+    size: int
+    index: int
+
+
+class _Stop(Exception):
+    """The rules cannot be held against what comes after."""
+
+
+@dataclass
+class Player:
+    currency: str
+    state: str = "open"
+
+
+@dataclass
+class Session:
+    player: str
+    game: str
+    expires: int
+    closed: bool = False
+
+
+@dataclass
+class Enabled:
+    """A game and the index of its latest game.enabled."""
+
+    index: int
+    on: bool = True
+
+
+@dataclass
+class Draw:
+    """A draw that the reveal of its epoch must prove."""
+
+    index: int
+    game: slots.Game
+    player: str
+    n: int
+    r: str
+
+
+@dataclass
+class Epoch:
+    commitment: bytes
+    policy: str
+    age: int
+    draws_most: int
+    delay: int
+    external: bytes = b""
+    activated: int = 0
+    draws: int = 0
+    closed: int = 0
+    overdue: int | None = None  # time of the first entry at which the secret was due
+    to_prove: list[Draw] = field(default_factory=list)
+
+    def reached(self, at: int) -> str:
+        """The limit that has ended the epoch by this time, empty for none."""
+        if self.draws >= self.draws_most:
+            return "draws"
+        return "time" if at >= self.activated + self.age else ""
+
+
+class Books:
+    """What the entries taken so far add up to. Totals are in minor units."""
+
+    def __init__(self, key: VerifierKey) -> None:
+        self.findings: list[Finding] = []
+        self.warnings: list[str] = []
+        self.unchecked: list[str] = []
+        self.stopped = False  # the rules are not held against what comes after
+        self.size = 0
+        self.rounds = 0
+        self.rounds_proven = 0
+        self.rounds_unplayed = 0  # of games that cannot be played
+        self.epochs_revealed = 0
+        self.totals: dict[str, collections.Counter[str]] = {}
+        self.restores: list[Restore] = []
+        self._key = key
+        self._at = 0
+        self._ids: set[str] = set()
+        self._keys: set[str] = set()
+        self._seeds_key: tuple[int, int] | None = None
+        self._active: dict = {}  # the latest house.active
+        self._term = 0
+        self._players: dict[str, Player] = {}
+        self._sessions: dict[str, Session] = {}
+        self._balances: dict[tuple[str, str], int] = collections.defaultdict(int)
+        self._definitions: dict[int, slots.Game] = {}  # by the index of game.enabled
+        self._games: dict[str, Enabled] = {}
+        self._releases: dict[tuple[str, str], str] = {}  # the maths of a game's release
+        self._round_numbers: dict[tuple[str, str], int] = collections.defaultdict(int)
+        self._epochs: list[Epoch] = []  # epoch n is at n-1
+        self._activated = self._closed = self._revealed = 0
+        self._secrets: set[bytes] = set()
+
+    @property
+    def rounds_unproven(self) -> int:
+        """Rounds whose epoch's secret is not out yet."""
+        return sum(epoch.draws for epoch in self._epochs[self._revealed :])
+
+    @property
+    def epochs(self) -> dict[str, int]:
+        return {"committed": len(self._epochs), "closed": self._closed, "revealed": self.epochs_revealed}
+
+    def take(self, leaf: bytes, root_before: Callable[[], bytes]) -> None:
+        """Takes the next entry; root_before gives the root of the log before it."""
+        try:
+            self._take(leaf, root_before)
+        except _Stop:
+            self.stopped = True
+            self.unchecked.append(f"the rules from entry {self.size} on, which breaks one that others stand on")
+        except records.UnknownType as err:
+            self.stopped = True
+            self.unchecked.append(f"the rules from entry {self.size} on, which is of an unknown type {err}")
+        self.size += 1
+
+    def finish(self) -> None:
+        """Looks for what should have come and did not."""
+        for n in range(self._revealed + 1, self._closed + 1):
+            if self._late(n, "has not come out"):
+                self.unchecked.append(f"the draws of epoch {n}, whose secret is kept back")
+        if self.rounds_unplayed:
+            self.unchecked.append(f"{self.rounds_unplayed} rounds of games that cannot be played")
+
+    def _expect(self, holds: bool, rule: str, expected: str) -> None:
+        """Holds a rule by which no later entry is judged."""
+        if not holds:
+            self.findings.append(Finding(self.size, rule, expected))
+
+    def _demand(self, holds: bool, rule: str, expected: str) -> None:
+        """Holds a rule of the books."""
+        self._expect(holds, rule, expected)
+        if not holds:
+            raise _Stop
+
+    def _take(self, leaf: bytes, root_before: Callable[[], bytes]) -> None:
+        try:
+            entry = records.read(leaf)
+        except canonical.NotCanonical as err:
+            self._expect(False, "canonical", str(err))
+            raise _Stop from err
+        at = microseconds(entry["at"])
+        self._header(entry, at)
+        match entry["type"]:
+            case "game.enabled":
+                self._definition(entry)
+            case "round.settled":
+                self._play(entry)
+        self._cause(entry)
+        self._expect(self.size != 1 or entry["type"] == "house.active", "active-first", "house.active as entry 1")
+        match entry["type"]:
+            case "house.created" if self.size == 0:
+                self._house(entry)
+            case "house.active":
+                self._head(entry, root_before)
+            case "house.restored":
+                self._restore(entry)
+            case "alarm.raised":
+                self._alarm(entry)
+            case "seed.committed":
+                self._signature(entry)
+        first = entry["type"] == "house.created"
+        self._demand(first == (self.size == 0), "house-created-first", "house.created as entry 0 and nowhere else")
+        fold = getattr(self, "_" + entry["type"].replace(".", "_").replace("-", "_"))
+        fold(entry, at)
+        for epoch in self._epochs[self._revealed : self._closed]:
+            if epoch.overdue is None and at >= epoch.closed + epoch.delay:
+                epoch.overdue = at
+
+    # Rules of what an entry says of itself, and of what stands beside the books
+
+    def _header(self, entry: dict, at: int) -> None:
+        self._expect(at >= self._at, "time", "not before an earlier entry")
+        self._expect(entry["id"] not in self._ids, "id-unique", "an id of its own")
+        key = entry.get("key", "")[:32]
+        self._expect(key == "" or key not in self._keys, "request-key-unique", "a key of its own")
+        self._at = max(at, self._at)
+        self._ids.add(entry["id"])
+        self._keys.add(key)
+
+    def _definition(self, entry: dict) -> None:
+        self._expect(entry["engine"] == "slots", "game-engine", "slots")
+        if entry["engine"] != "slots":
+            return
+        try:
+            definition = canonical.read_any(entry["definition"])
+            game = slots.Game(definition)
+        except (canonical.NotCanonical, slots.NotPlayable) as err:
+            self._expect(False, "game-definition", str(err))
+            return
+        self._expect(canonical.write(definition) == entry["definition"], "canonical", "the definition's canonical form")
+        identity = entry["game"], entry["release"]
+        self._expect(identity == (game.id, game.version), "game-identity", f"{game.id} {game.version}")
+        draws = game.draws_most()
+        self._expect(draws <= DRAWN_MOST, "game-draws", f"at most {DRAWN_MOST}")
+        if draws > DRAWN_MOST:
+            return
+        leaf_most = game.leaf_most()
+        self._expect(entry["leaf_max"] == leaf_most <= canonical.ENTRY_MOST, "leaf-max", str(leaf_most))
+        self._expect(entry["payout_max"] == game.payout_most(), "payout-max", str(game.payout_most()))
+        self._definitions[self.size] = game
+
+    def _play(self, entry: dict) -> None:
+        """The round again, from its draw value."""
+        game, stake = self._definitions.get(entry["enabled"]), entry["stake"]["amount"]
+        if game is None:
+            self.rounds_unplayed += 1
+            return
+        self._expect(stake in game.stakes, "stake", f"one of the stakes {game.stakes}")
+        if stake not in game.stakes:
+            return
+        values, outcome, payout = game.play(bytes.fromhex(entry["draw"]["r"]), stake)
+        self._expect(entry["draw"]["values"] == values, "draw-values", str(values))
+        written = canonical.write(outcome)
+        self._expect(entry["outcome"] == written, "outcome", written.decode())
+        self._expect(entry["payout"]["amount"] == payout, "payout", str(payout))
+
+    def _cause(self, entry: dict) -> None:
+        kind, actor = entry["type"], entry["actor"]
+        by = "house" if kind in records.OF_THE_HOUSE else "operator"
+        if kind == "round.settled":
+            by = actor if actor.startswith("session/") else "session/<uuid>"
+        first_start = self._term == 1 and entry.get("game") not in self._games
+        if kind == "game.enabled" and actor == "house" and first_start:
+            by = "house"
+        self._expect(actor == by, "actor", by)
+        asked = "key" in entry
+        self._expect(asked == (by != "house"), "request", "a request" if by != "house" else "no request")
+
+    def _house(self, entry: dict) -> None:
+        keys = entry["keys"]
+        self._expect(entry["origin"] == self._key.name, "origin", self._key.name)
+        self._keys_in_order(keys)
+        public = {key["role"]: key["public"] for key in reversed(keys)}
+        self._expect(public.get("checkpoint") == self._key.text, "checkpoint-key", self._key.text)
+        self._seeds_key = p256.key_of_hex(public.get("seeds", ""))
+        self._expect(self._seeds_key is not None, "seeds-key", "a P-256 key of role seeds")
+
+    def _keys_in_order(self, keys: list[dict]) -> None:
+        left = ["checkpoint", "seeds", "exports"]
+        for key in keys:
+            self._expect(key["role"] in left, "house-keys", "checkpoint, seeds, exports in order, each at most once")
+            if key["role"] not in left:
+                return
+            left = left[left.index(key["role"]) + 1 :]
+            algorithm = "ed25519" if key["role"] == "checkpoint" else "ecdsa-p256"
+            self._expect(key["algorithm"] == algorithm, "house-keys", algorithm)
+            readable = key["role"] != "exports" or p256.key_of_hex(key["public"]) is not None
+            self._expect(readable, "house-keys", "a P-256 key")
+
+    def _head(self, entry: dict, root_before: Callable[[], bytes]) -> None:
+        self._active = entry
+        root = "0" * 64 if self.size <= 1 else root_before().hex()
+        self._expect(entry["root"] == root or entry["size"] != self.size, "active-root", root)
+        reason = "created" if self.size == 1 else "start"
+        self._expect(entry["reason"] == reason, "active-reason", reason)
+
+    def _restore(self, entry: dict) -> None:
+        follows = self._active.get("size") == self.size - 1
+        self._expect(follows, "restored-first", "a house.active as the entry before")
+        if not follows:
+            return
+        self._expect(entry["root"] == self._active["root"], "restored-root", self._active["root"])
+        self.restores.append(Restore(self.size - 1, self.size))
+        lost = f", and {entry['signed']} entries had been signed" if entry["signed"] > entry["size"] else ""
+        self.warnings.append(f"entry {self.size}: restored from a back-up of {entry['size']} entries{lost}")
+
+    def _alarm(self, entry: dict) -> None:
+        if entry["alarm"] != "request-key-reused":
+            self.unchecked.append(f"entry {self.size}, an unknown alarm {entry['alarm']}")
+            return
+        self._expect(entry["about"][:32] in self._keys, "alarm-about", "the key of an earlier entry")
+        self._expect(entry["count"] >= 1, "alarm-count", "1 or more")
+
+    def _signature(self, entry: dict) -> None:
+        if self._seeds_key is None:
+            return
+        statement = {name: value for name, value in entry.items() if name not in records.HEADER and name != "signature"}
+        statement |= {"origin": self._key.name, "tag": "countroom/seed-statement/v1"}
+        good = p256.verify(self._seeds_key, canonical.write(statement), bytes.fromhex(entry["signature"]))
+        self._expect(good, "seed-signature", "a signature by the seeds key")
+
+    # Rules of the books, a method for each type
+
+    def _house_created(self, entry: dict, at: int) -> None:
+        self._demand(entry["format"] == 1, "format", "1")
+
+    def _house_active(self, entry: dict, at: int) -> None:
+        self._demand(entry["size"] == self.size, "active-head", f"size {self.size}")
+        self._demand(entry["term"] == self._term + 1, "term", str(self._term + 1))
+        self._term = entry["term"]
+
+    def _house_restored(self, entry: dict, at: int) -> None:
+        self._demand(entry["size"] + 1 == self.size, "restored-head", f"size {self.size - 1}")
+        self._demand(entry["signed"] >= entry["size"], "restored-signed", f"at least {entry['size']}")
+
+    def _house_restored(self, entry: dict, at: int) -> None:
+        self._demand(entry["size"] == self.size - 1, "restored-head", f"size {self.size - 1}")
+        self._demand(entry["signed"] >= entry["size"], "restored-signed", f"{entry['size']} or more")
+
+    def _clock_stepped(self, entry: dict, at: int) -> None:
+        pass
+
+    def _alarm_raised(self, entry: dict, at: int) -> None:
+        pass
+
+    def _player_created(self, entry: dict, at: int) -> None:
+        self._demand(entry["player"] not in self._players, "player-once", "a new reference")
+        self._players[entry["player"]] = Player(entry["currency"])
+
+    def _player_state_changed(self, entry: dict, at: int) -> None:
+        player, new = self._players.get(entry["player"]), entry["state"]
+        self._demand(
+            player is not None
+            and player.state in ("open", "suspended")
+            and new in ("open", "suspended", "closed")
+            and new != player.state,
+            "player-state",
+            "a change that the account's state allows",
+        )
+        self._players[entry["player"]].state = new
+
+    def _session_opened(self, entry: dict, at: int) -> None:
+        self._game(entry["game"], "session-game")
+        player = self._players.get(entry["player"])
+        self._demand(player is not None and player.state == "open", "session-player", "an open account")
+        expires = microseconds(entry["expires"])
+        self._demand(at < expires <= at + SESSION_MOST, "session-expiry", "after the opening, by at most 30 days")
+        self._sessions[entry["id"]] = Session(entry["player"], entry["game"], expires)
+
+    def _session_closed(self, entry: dict, at: int) -> None:
+        session = self._sessions.get(entry["session"])
+        own = session is not None and session.player == entry["player"] and not session.closed
+        self._demand(own, "session-open", "a session of this player that was not closed")
+        self._sessions[entry["session"]].closed = True
+
+    def _wallet_deposited(self, entry: dict, at: int) -> None:
+        self._move(entry, "deposits", ("open",), "house/cashier", f"player/{entry['player']}/cash")
+
+    def _wallet_withdrawn(self, entry: dict, at: int) -> None:
+        self._move(entry, "withdrawals", ("open", "closed"), f"player/{entry['player']}/cash", "house/cashier")
+
+    def _move(self, entry: dict, kind: str, states: tuple[str, ...], source: str, target: str) -> None:
+        amount, currency = entry["amount"]["amount"], entry["amount"]["currency"]
+        self._holder(entry["player"], currency, states)
+        self._demand(amount > 0, "amount", "a positive amount")
+        self._post(entry["postings"], source, target, amount, currency)
+        self._total(currency, **{kind: amount})
+
+    def _holder(self, reference: str, currency: str, states: tuple[str, ...]) -> None:
+        """Demands an account in one of the states, and in this currency."""
+        player = self._players.get(reference)
+        known = player is not None and player.state in states
+        self._demand(known, "player-state", f"an account that is {' or '.join(states)}")
+        own = self._players[reference].currency
+        self._demand(own == currency, "player-currency", own)
+
+    def _post(self, postings: list[dict], source: str, target: str, amount: int, currency: str) -> None:
+        """Demands and makes the postings by which the amount goes from one account to another."""
+        sums = collections.Counter[str]()
+        for posting in postings:
+            sums[posting["currency"]] += posting["amount"]
+            in_range = abs(sums[posting["currency"]]) <= INTEGER_MOST
+            self._demand(in_range, "postings-balanced", "sums within 2^53-1")
+        self._demand(not any(sums.values()), "postings-balanced", "sums of zero")
+        self._demand(len(postings) == 2, "postings", "two")
+        for posting, account, change in zip(postings, (source, target), (-amount, amount)):
+            balance = self._balances[account, currency] + change
+            least = 0 if account.startswith("player/") else -INTEGER_MOST
+            self._demand(least <= balance <= INTEGER_MOST, "funds", f"{account} at {least} or more")
+            named = posting["account"], posting["currency"]
+            self._demand(named == (account, currency), "postings", f"{account} in {currency}")
+            self._demand(posting["amount"] == change, "posting-amount", str(change))
+            self._demand(posting["balance"] == balance, "balance", str(balance))
+            self._balances[account, currency] = balance
+
+    def _total(self, currency: str, **amounts: int) -> None:
+        self.totals.setdefault(currency, collections.Counter()).update(amounts)
+
+    def _game(self, name: str, rule: str) -> Enabled:
+        """Demands a game that is enabled."""
+        game = self._games.get(name, Enabled(0, on=False))
+        self._demand(game.on, rule, "an enabled game")
+        return game
+
+    def _game_enabled(self, entry: dict, at: int) -> None:
+        before = self._games.get(entry["game"])
+        self._demand(before is None or not before.on, "game-state", "a game that is not enabled")
+        digest = hashlib.sha256(entry["definition"]).hexdigest()
+        self._demand(entry["maths"] == digest, "game-maths", digest)
+        was = self._releases.setdefault((entry["game"], entry["release"]), digest)
+        self._demand(was == digest, "game-release", f"{was}, as it was enabled before")
+        self._demand(before is not None or len(self._games) < GAMES_MOST, "games-most", f"at most {GAMES_MOST} games")
+        self._games[entry["game"]] = Enabled(self.size)
+
+    def _game_disabled(self, entry: dict, at: int) -> None:
+        self._game(entry["game"], "game-state").on = False
+
+    def _round_settled(self, entry: dict, at: int) -> None:
+        reference, name, draw = entry["player"], entry["game"], entry["draw"]
+        stake, payout, currency = entry["stake"]["amount"], entry["payout"]["amount"], entry["stake"]["currency"]
+        self._in_session(entry, at)
+        self._holder(reference, currency, ("open",))
+        self._demand(draw["epoch"] == self._activated > self._closed, "draw-epoch", "the active epoch")
+        epoch = self._epochs[self._activated - 1]
+        self._demand(draw["number"] == epoch.draws + 1, "draw-number", str(epoch.draws + 1))
+        self._demand(epoch.reached(at) == "", "epoch-over", "an epoch within its limits")
+        enabled = self._game(name, "game-enabled")
+        self._demand(entry["enabled"] == enabled.index, "game-definition", f"that of entry {enabled.index}")
+        n = self._round_numbers[reference, name] + 1
+        self._demand(draw["n"] == n, "round-number", str(n))
+        self._demand(draw["step"] == 0, "round-step", "0")
+        whole = stake > 0 and payout >= 0 and currency == entry["payout"]["currency"]
+        self._demand(whole, "stake-and-payout", "a positive stake, no negative payout, one currency")
+        cash = f"player/{reference}/cash"
+        self._demand(self._balances[cash, currency] >= stake, "funds", "a balance that covers the stake")
+        self._post(entry["postings"], f"house/games/{name}", cash, payout - stake, currency)
+        self._round_numbers[reference, name] = n
+        epoch.draws += 1
+        if entry["enabled"] in self._definitions:
+            game = self._definitions[entry["enabled"]]
+            epoch.to_prove.append(Draw(self.size, game, reference, n, draw["r"]))
+        self.rounds += 1
+        self._total(currency, rounds=1, stakes=stake, payouts=payout)
+
+    def _in_session(self, entry: dict, at: int) -> None:
+        kind, _, uuid = entry["actor"].partition("/")
+        session = self._sessions.get(uuid) if kind == "session" else None
+        self._demand(
+            session is not None
+            and not session.closed
+            and at < session.expires
+            and (session.player, session.game) == (entry["player"], entry["game"]),
+            "round-session",
+            "an open session of this player at this game",
+        )
+
+    def _seed_committed(self, entry: dict, at: int) -> None:
+        n, limits = len(self._epochs) + 1, entry["limits"]
+        age, draws, delay = limits["age_seconds"], limits["draws"], limits["reveal_delay_seconds"]
+        self._demand(entry["epoch"] == n, "epoch-order", str(n))
+        self._demand(self._activated == n - 1, "epoch-ahead", "every epoch before activated")
+        within = 1 <= age <= 600 and 1 <= draws <= 2**20 and delay <= 3600
+        self._demand(within, "epoch-limits", "1 to 600 s, 1 to 1,048,576 draws, 0 to 3,600 s of delay")
+        healthy = len(entry["sources"]) > 0 and all(source["healthy"] for source in entry["sources"])
+        self._demand(healthy, "epoch-sources", "sources, all of them healthy")
+        given = sum(source["bytes"] for source in entry["sources"])
+        self._demand(given >= SECRET_SIZE, "epoch-sources", f"{SECRET_SIZE} bytes or more")
+        self._demand(entry["policy"] == "none", "epoch-policy", "none")
+        commitment = bytes.fromhex(entry["commitment"])
+        self._epochs.append(Epoch(commitment, entry["policy"], age * SECOND, draws, delay * SECOND))
+
+    def _seed_activated(self, entry: dict, at: int) -> None:
+        follows = self._activated == self._closed and entry["epoch"] == self._closed + 1 <= len(self._epochs)
+        self._demand(follows, "epoch-activation", "the committed epoch after the latest closed")
+        epoch = self._epochs[entry["epoch"] - 1]
+        carried_out = entry["policy"] == epoch.policy and entry["external"] == ""
+        self._demand(carried_out, "epoch-policy", f"{epoch.policy}, as committed")
+        epoch.activated = at
+        self._activated = entry["epoch"]
+
+    def _seed_closed(self, entry: dict, at: int) -> None:
+        self._demand(entry["epoch"] == self._activated > self._closed, "epoch-closing", "the active epoch")
+        epoch = self._epochs[self._activated - 1]
+        reached = epoch.reached(at)
+        self._demand(reached != "" and entry["reason"] == reached, "epoch-early", f"by {reached or 'no limit yet'}")
+        self._demand(entry["draws"] == epoch.draws, "epoch-draws", str(epoch.draws))
+        epoch.closed = at
+        self._closed = self._activated
+
+    def _seed_revealed(self, entry: dict, at: int) -> None:
+        n = self._revealed + 1
+        self._demand(entry["epoch"] == n <= self._closed, "epoch-reveal", "the closed epoch after the latest revealed")
+        epoch = self._epochs[n - 1]
+        self._demand(at >= epoch.closed + epoch.delay, "epoch-reveal-early", "the delay after the closing")
+        self._late(n, "was revealed")
+        self._revealed = n
+        secret, salt = bytes.fromhex(entry["secret"]), bytes.fromhex(entry["salt"])
+        given = chance.commitment(self._key.name, n, secret, salt)
+        self._expect(given == epoch.commitment, "seed-commitment", epoch.commitment.hex())
+        if given == epoch.commitment:
+            self._expect(secret not in self._secrets, "seed-once", "a secret that no epoch had")
+            self._secrets.add(secret)
+            self._prove(epoch, chance.epoch_key(secret, epoch.commitment, epoch.external))
+
+    def _prove(self, epoch: Epoch, key: bytes) -> None:
+        """Holds each draw of an epoch against the epoch's key."""
+        self.epochs_revealed += 1
+        for draw in epoch.to_prove:
+            player = bytes.fromhex(draw.player)
+            r = chance.draw(key, self._key.name, draw.game.id, draw.game.version, player, draw.n, step=0).hex()
+            if draw.r == r:
+                self.rounds_proven += 1
+            else:
+                self.findings.append(Finding(draw.index, "draw", r))
+        epoch.to_prove.clear()
+
+    def _late(self, n: int, what: str) -> bool:
+        overdue = self._epochs[n - 1].overdue
+        late = overdue is not None and self._at > overdue + REVEAL_LATE
+        if late:
+            self.warnings.append(f"the secret of epoch {n} is late: it {what}")
+        return late

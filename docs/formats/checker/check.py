@@ -1,0 +1,277 @@
+#!/usr/bin/env python3
+"""A second verifier of countroom's receipts and logs, written from docs/formats alone.
+
+    check.py receipt FILE --vkey FILE [--leaf FILE]
+    check.py log URL|DIR --vkey FILE [--token FILE] [--known FILE...] [--json]
+
+Exit status 0: all holds. 1: evidence against the house. 2: it could not be checked.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import canonical
+import records
+import tlog
+from books import Books, Finding, Restore
+
+HOLDS, EVIDENCE, UNCHECKED = 0, 1, 2
+
+
+class NotChecked(Exception):
+    """Something could not be checked, which is no evidence against anybody."""
+
+
+@dataclass
+class Report:
+    """What a log was found to be. Amounts are in minor units."""
+
+    size: int = 0  # as signed
+    root: str = ""  # as signed
+    entries: int = 0  # that were read
+    rounds: int = 0
+    rounds_proven: int = 0
+    not_yet_provable: int = 0
+    epochs: dict[str, int] = field(default_factory=dict)
+    totals: dict[str, dict[str, int]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+
+    @property
+    def status(self) -> int:
+        if self.findings:
+            return EVIDENCE
+        return UNCHECKED if self.unchecked else HOLDS
+
+
+# Receipts
+
+
+def answers(value: object) -> Iterator[tuple[tlog.Receipt, bytes]]:
+    """The receipts in a saved answer, at any depth, each with its leaf in canonical form."""
+    if isinstance(value, list):
+        for item in value:
+            yield from answers(item)
+    elif isinstance(value, dict):
+        leaf, receipt = value.get("leaf"), value.get("receipt")
+        if isinstance(leaf, dict) and isinstance(receipt, str):
+            yield tlog.Receipt.parse(receipt.encode()), canonical.write(leaf)
+        else:
+            yield from answers(list(value.values()))
+
+
+def prove(receipt: tlog.Receipt, leaf: bytes, key: tlog.VerifierKey) -> tuple[tlog.Checkpoint, Finding | None]:
+    """The checkpoint of a receipt and what is wrong with it. Raises tlog.NotSigned and tlog.Malformed."""
+    checkpoint = tlog.Checkpoint.open(receipt.note, key)
+    if not receipt.proves(tlog.leaf_hash(leaf), checkpoint):
+        return checkpoint, Finding(receipt.index, "inclusion", checkpoint.root.hex())
+    return checkpoint, None
+
+
+def check_receipt(data: bytes, leaf: bytes | None, key: tlog.VerifierKey) -> Report:
+    """Checks a saved answer, or a bare receipt and its leaf."""
+    report = Report()
+    pairs = list(answers(canonical.read_any(data))) if leaf is None else [(tlog.Receipt.parse(data), leaf)]
+    if not pairs:
+        raise NotChecked("no leaf and receipt")
+    for receipt, leaf in pairs:
+        try:
+            checkpoint, finding = prove(receipt, leaf, key)
+        except tlog.NotSigned as err:
+            report.findings.append(Finding(receipt.index, "checkpoint-signature", str(err)))
+            continue
+        if finding is not None:
+            report.findings.append(finding)
+            continue
+        report.size, report.root = checkpoint.size, checkpoint.root.hex()
+        report.entries += 1
+        try:
+            records.read(leaf)
+        except canonical.NotCanonical as err:
+            report.findings.append(Finding(receipt.index, "canonical", str(err)))
+        except records.UnknownType as err:
+            report.unchecked.append(f"entry {receipt.index}: a type {err} that is not known")
+    return report
+
+
+# Logs
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What somebody outside kept: a checkpoint, and with a receipt also an entry's hash."""
+
+    checkpoint: tlog.Checkpoint
+    index: int = -1
+    leaf: bytes = b""
+
+
+def read_kept(path: str, key: tlog.VerifierKey) -> list[Kept]:
+    """The checkpoint or the answers in a file. Raises NotChecked for what the house's key does not vouch for."""
+    data = Path(path).read_bytes()
+    try:
+        if not data.lstrip().startswith((b"{", b"[")):
+            return [Kept(tlog.Checkpoint.open(data, key))]
+        kept = []
+        for receipt, leaf in answers(canonical.read_any(data)):
+            checkpoint, finding = prove(receipt, leaf, key)
+            if finding is not None:
+                raise NotChecked(f"{path}: its hashes do not lead to its root")
+            kept.append(Kept(checkpoint, receipt.index, tlog.leaf_hash(leaf)))
+    except tlog.NotSigned as err:
+        raise NotChecked(f"{path}: not signed by {err}") from err
+    except ValueError as err:
+        raise NotChecked(f"{path}: {err}") from err
+    if not kept:
+        raise NotChecked(f"{path}: no leaf and receipt")
+    return kept
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """What was kept is not what the log has."""
+
+    kept: Kept
+    finding: Finding
+
+
+def check_log(source: tlog.Source, key: tlog.VerifierKey, kept: list[Kept]) -> Report:
+    """Checks a whole log and holds it against what was kept."""
+    report, books = Report(), Books(key)
+    mismatches: list[Mismatch] = []
+    try:
+        checkpoint = tlog.Checkpoint.open(source.read("checkpoint"), key)
+        report.size, report.root = checkpoint.size, checkpoint.root.hex()
+        for item in kept:
+            if item.checkpoint.size > checkpoint.size:
+                expected = f"{item.checkpoint.size} entries"
+                mismatches.append(Mismatch(item, Finding(checkpoint.size, "log-shorter", expected)))
+        tree = tlog.Tree()
+        _compare_roots(tree, kept, mismatches)
+        for leaf in tlog.entries(source, checkpoint.size):
+            if not books.stopped:
+                books.take(leaf, tree.root)
+            leaf_hash = tlog.leaf_hash(leaf)
+            _compare_leaves(tree.size, leaf_hash, kept, mismatches)
+            tree.add(leaf_hash)
+            _compare_roots(tree, kept, mismatches)
+            report.entries = tree.size
+        if tree.root() != checkpoint.root:
+            report.findings.append(Finding(tree.size, "signed-root", checkpoint.root.hex()))
+        for index, path in tlog.different_hashes(source, tree):
+            report.findings.append(Finding(index, "tile", f"in {path} the hash that the entries have"))
+    except tlog.NotSigned as err:
+        report.findings.append(Finding(0, "checkpoint-signature", str(err)))
+    except (tlog.Unavailable, tlog.Malformed) as err:
+        report.unchecked.append(str(err))
+    _sum_up(books, report)
+    report.findings = sorted(
+        [*report.findings, *books.findings, *settle(mismatches, report.size, books.restores)],
+        key=lambda finding: finding.index,
+    )
+    return report
+
+
+def _compare_roots(tree: tlog.Tree, kept: list[Kept], mismatches: list[Mismatch]) -> None:
+    for item in kept:
+        if item.checkpoint.size == tree.size and item.checkpoint.root != tree.root():
+            mismatches.append(Mismatch(item, Finding(tree.size, "fork", item.checkpoint.root.hex())))
+
+
+def _compare_leaves(index: int, leaf_hash: bytes, kept: list[Kept], mismatches: list[Mismatch]) -> None:
+    for item in kept:
+        if item.index == index and item.leaf != leaf_hash:
+            mismatches.append(Mismatch(item, Finding(index, "receipt-leaf", item.leaf.hex())))
+
+
+def settle(mismatches: list[Mismatch], size: int, restores: list[Restore]) -> list[Finding]:
+    """Names those mismatches rolled-back that a restore gives the reason for; of a lost entry only that."""
+    findings, told = [], set()
+    for kept, finding in ((item.kept, item.finding) for item in mismatches):
+        lost = kept.leaf and (finding.rule == "receipt-leaf" or kept.index >= size)
+        if lost and any(restore.size <= kept.index for restore in restores):
+            findings.append(Finding(kept.index, "rolled-back", kept.leaf.hex()))
+            told.add(kept)
+    for kept, finding in ((item.kept, item.finding) for item in mismatches if item.kept not in told):
+        gone = finding.rule != "receipt-leaf" and any(restore.size < kept.checkpoint.size for restore in restores)
+        findings.append(Finding(finding.index, "rolled-back", finding.expected) if gone else finding)
+    return findings
+
+
+def _sum_up(books: Books, report: Report) -> None:
+    books.finish()
+    report.rounds, report.rounds_proven = books.rounds, books.rounds_proven
+    report.not_yet_provable = books.rounds_unproven
+    report.epochs = books.epochs
+    report.totals = {currency: dict(sorted(amounts.items())) for currency, amounts in sorted(books.totals.items())}
+    report.warnings += books.warnings
+    report.unchecked += books.unchecked
+
+
+# The command
+
+
+def print_report(report: Report, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(asdict(report) | {"status": report.status}, indent=1))
+        return
+    print(f"{report.entries} entries, size {report.size}, root {report.root}")
+    if report.rounds:
+        print(f"{report.rounds} rounds, {report.rounds_proven} proven, {report.not_yet_provable} not yet provable")
+    for currency, amounts in report.totals.items():
+        print(f"{currency}: " + ", ".join(f"{name} {amount}" for name, amount in amounts.items()))
+    for warning in report.warnings:
+        print(f"warning: {warning}")
+    for what in report.unchecked:
+        print(f"not checked: {what}")
+    for finding in report.findings:
+        print(f"{finding.index} breaks {finding.rule}: expected {finding.expected}")
+    print({HOLDS: "OK", EVIDENCE: "EVIDENCE AGAINST THE HOUSE", UNCHECKED: "NOT CHECKED"}[report.status])
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Checks a receipt or a log of countroom.")
+    commands = parser.add_subparsers(required=True, dest="command")
+    receipt = commands.add_parser("receipt", help="check a saved answer")
+    receipt.add_argument("file")
+    receipt.add_argument("--leaf", metavar="FILE", help="the entry that FILE, a bare receipt, is for")
+    log = commands.add_parser("log", help="check a whole log")
+    log.add_argument("source", metavar="URL|DIR")
+    log.add_argument("--token", metavar="FILE", help="bearer token of a regulator or auditor")
+    log.add_argument("--known", metavar="FILE", nargs="+", default=[], help="checkpoints and answers that were kept")
+    for command in (receipt, log):
+        command.add_argument("--vkey", metavar="FILE", required=True, help="the house's verifier key")
+        command.add_argument("--json", action="store_true", help="write the report as JSON")
+    return parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> Report:
+    key = tlog.VerifierKey.parse(Path(options.vkey).read_text(encoding="utf-8").strip())
+    if options.command == "receipt":
+        leaf = Path(options.leaf).read_bytes() if options.leaf else None
+        return check_receipt(Path(options.file).read_bytes(), leaf, key)
+    kept = [item for path in options.known for item in read_kept(path, key)]
+    if not options.source.startswith(("http://", "https://")):
+        return check_log(tlog.Directory(options.source), key, kept)
+    token = Path(options.token).read_text(encoding="ascii").strip() if options.token else ""
+    return check_log(tlog.House(options.source, token), key, kept)
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    try:
+        report = run(options)
+    except (OSError, ValueError, NotChecked) as err:
+        print(f"not checked: {err}", file=sys.stderr)
+        return UNCHECKED
+    print_report(report, options.json)
+    return report.status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

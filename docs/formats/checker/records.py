@@ -1,0 +1,184 @@
+"""The members of every record type: the tables of docs/formats/entries.md."""
+
+import re
+
+import canonical
+from canonical import (
+    NotCanonical,
+    Shape,
+    boolean,
+    currency,
+    hexadecimal,
+    hexadecimal_most,
+    integer,
+    items,
+    members,
+    signed,
+    text,
+    time,
+    uuid,
+)
+
+# A member of this shape holds JSON of somebody else's form. An entry has its bytes.
+FOREIGN: Shape = lambda value: isinstance(value, bytes)
+
+HEADER: dict[str, Shape] = {"actor": text(64), "at": time, "id": uuid, "type": text(64)}
+REQUEST: dict[str, Shape] = {"fingerprint": hexadecimal(16), "key": hexadecimal(32)}
+NO_REQUEST = {"fingerprint": "0" * 32, "key": "0" * 64}
+
+_postings = items(members({"account": text(128), "amount": signed, "balance": signed, "currency": currency}), 0, 64)
+_transfer: dict[str, Shape] = {"amount": canonical.money, "player": hexadecimal(16), "postings": _postings}
+
+# Types that the house writes of itself.
+OF_THE_HOUSE: dict[str, dict[str, Shape]] = {
+    "house.created": {
+        "format": integer,
+        "keys": items(
+            members({"algorithm": text(32), "assurance": text(32), "public": text(1024), "role": text(32)}), 0, 16
+        ),
+        "origin": text(255),
+    },
+    "house.active": {
+        "node": text(64),
+        "reason": text(32),
+        "release": text(64),
+        "root": hexadecimal(32),
+        "size": integer,
+        "term": integer,
+    },
+    "house.restored": {
+        "backup": hexadecimal(32),
+        "reason": hexadecimal(32),
+        "root": hexadecimal(32),
+        "signed": integer,
+        "size": integer,
+    },
+    "house.restored": {
+        "backup": hexadecimal(32),
+        "reason": hexadecimal(32),
+        "root": hexadecimal(32),
+        "signed": integer,
+        "size": integer,
+    },
+    "clock.stepped": {"step_microseconds": signed},
+    "alarm.raised": {"about": hexadecimal(32), "alarm": text(64), "count": integer},
+    "seed.committed": {
+        "assurance": text(32),
+        "commitment": hexadecimal(32),
+        "epoch": integer,
+        "limits": members({"age_seconds": integer, "draws": integer, "reveal_delay_seconds": integer}),
+        "policy": text(32),
+        "sealed": hexadecimal_most(1024),
+        "signature": hexadecimal_most(256),
+        "sources": items(
+            members({"bytes": integer, "conditioned": boolean, "healthy": boolean, "name": text(64)}), 0, 16
+        ),
+    },
+    "seed.activated": {"epoch": integer, "external": hexadecimal_most(1024), "policy": text(32)},
+    "seed.closed": {"draws": integer, "epoch": integer, "reason": text(16)},
+    "seed.revealed": {"epoch": integer, "salt": hexadecimal(32), "secret": hexadecimal(32)},
+}
+
+# Types that a request causes; game.enabled also without one.
+OF_REQUESTS: dict[str, dict[str, Shape]] = {
+    "player.created": {"currency": currency, "player": hexadecimal(16)},
+    "player.state-changed": {"player": hexadecimal(16), "reason": hexadecimal(32), "state": text(16)},
+    "session.opened": {"expires": time, "game": text(32), "player": hexadecimal(16)},
+    "session.closed": {"player": hexadecimal(16), "session": uuid},
+    "wallet.deposited": _transfer,
+    "wallet.withdrawn": _transfer,
+    "game.enabled": {
+        "definition": FOREIGN,
+        "engine": text(32),
+        "game": text(32),
+        "leaf_max": integer,
+        "maths": hexadecimal(32),
+        "payout_max": signed,
+        "reason": hexadecimal(32),
+        "release": text(32),
+    },
+    "game.disabled": {"game": text(32), "reason": hexadecimal(32)},
+    "round.settled": {
+        "draw": members(
+            {
+                "epoch": integer,
+                "n": integer,
+                "number": integer,
+                "r": hexadecimal(32),
+                "step": integer,
+                "values": items(items(canonical.below(2**32), 2, 2), 0, 4096),
+            }
+        ),
+        "enabled": integer,
+        "game": text(32),
+        "outcome": FOREIGN,
+        "payout": canonical.money,
+        "player": hexadecimal(16),
+        "postings": _postings,
+        "stake": canonical.money,
+    },
+}
+
+
+class UnknownType(Exception):
+    """An entry of a type that these formats do not have."""
+
+
+_TYPE = re.compile(rb'.*,"type":"([a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?)"}', re.DOTALL)
+
+
+def type_of(leaf: bytes) -> str:
+    """The type, which every leaf ends in. Raises NotCanonical."""
+    match = _TYPE.fullmatch(leaf)
+    if match is None:
+        raise NotCanonical("it does not end in a type")
+    return match[1].decode("ascii")
+
+
+def read(leaf: bytes) -> dict:
+    """The entry of which leaf is the canonical form. Raises NotCanonical and UnknownType."""
+    kind = type_of(leaf)
+    if kind in OF_THE_HOUSE:
+        shapes = HEADER | OF_THE_HOUSE[kind]
+    elif kind in OF_REQUESTS:
+        shapes = HEADER | OF_REQUESTS[kind]
+    else:
+        raise UnknownType(kind)
+    foreign = {}
+    for name in (name for name, shape in shapes.items() if shape is FOREIGN):
+        leaf, foreign[name] = _cut(leaf, name)
+    entry = canonical.read(leaf) | foreign
+    if kind in OF_REQUESTS and ("key" in entry or "fingerprint" in entry):
+        shapes |= REQUEST
+    if entry.keys() != shapes.keys():
+        raise NotCanonical(f"members {', '.join(sorted(entry.keys() ^ shapes.keys()))}")
+    for name, shape in shapes.items():
+        if not shape(entry[name]):
+            raise NotCanonical(f"member {name}")
+    if all(entry.get(name) == zeros for name, zeros in NO_REQUEST.items()):
+        raise NotCanonical("key and fingerprint are zeros")
+    return entry
+
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|["{}\[\],]', re.DOTALL)
+
+
+def _cut(leaf: bytes, name: str) -> tuple[bytes, bytes]:
+    """Takes a foreign member's value out of a leaf, minding only texts and nesting, and leaves {} there."""
+    mark, depth = b',"' + name.encode() + b'":', 0
+    start = leaf.find(mark) + len(mark)
+    if start < len(mark):
+        raise NotCanonical(f"no member {name}")
+    for match in _TOKEN.finditer(leaf, start):
+        token, end = match[0], match.end()
+        if token in (b"{", b"["):
+            depth += 1
+        elif depth == 0 and token in (b"}", b"]", b","):
+            end = match.start()  # of what follows a number
+        elif token in (b"}", b"]"):
+            depth -= 1
+        if token == b'"' or end == start:
+            break
+        if depth == 0:
+            return leaf[:start] + b"{}" + leaf[end:], leaf[start:end]
+    raise NotCanonical(f"member {name}")

@@ -1,0 +1,273 @@
+#!/usr/bin/env python3
+"""The checker against the examples and vectors of docs/formats and the standards' own test values."""
+
+import hashlib
+import json
+import sys
+import unittest
+from pathlib import Path
+
+import canonical
+import chance
+import check
+import ed25519
+import p256
+import records
+import slots
+import tlog
+from canonical import frame
+
+FORMATS = Path(__file__).resolve().parent.parent
+EXAMPLES = FORMATS / "examples"
+
+
+def vectors(name: str):
+    return json.loads((FORMATS / "vectors" / name).read_text(encoding="utf-8"))
+
+
+def example(name: str) -> bytes:
+    return (EXAMPLES / name).read_bytes()
+
+
+class Canonical(unittest.TestCase):
+    def test_every_example_reads_and_writes_as_itself(self) -> None:
+        kinds = {path.stem for path in EXAMPLES.glob("*.json")} - {"answer", "seed-statement"}
+        self.assertEqual(kinds, (records.OF_THE_HOUSE | records.OF_REQUESTS).keys())
+        for kind in kinds:
+            with self.subTest(kind):
+                leaf = example(f"{kind}.json")
+                self.assertEqual(records.read(leaf)["type"], kind)
+                self.assertEqual(canonical.write(canonical.read(leaf)), leaf)
+
+    def test_no_other_bytes_are_read(self) -> None:
+        leaf = example("wallet.deposited.json")
+        for old, new in (
+            (b'{"actor"', b'{ "actor"'),
+            (b'"operator"', b'"operat\\u006fr"'),
+            (b'"operator"', b'"op\xc3\xa9rator"'),
+            (b":10000", b":1e4"),
+            (b":10000", b":010000"),
+            (b":-10000", b":-0"),
+            (b":10000", b":9007199254740992"),
+            (b'"EUR"', b'"EUX"'),
+            (b'"EUR"', b"null"),
+            (b'"amount":{', b'"amount":{"a":1,'),
+            (b"2026-03-01", b"2026-02-29"),
+            (b".300822Z", b".300822+00:00"),
+            (b"-4102-", b"-5102-"),
+            (b'"key":"a', b'"key":"A'),
+            (b'"player":"93c6', b'"player":"93'),
+            (b',"fingerprint":"8dca5f040c7a282845b341119e678135"', b""),
+            (b'}],"type"', b'}],"tail":1,"type"'),
+        ):
+            with self.subTest(new):
+                self.assertIn(old, leaf)
+                self.assertRaises(canonical.NotCanonical, records.read, leaf.replace(old, new, 1))
+
+    def test_unknown_type(self) -> None:
+        self.assertRaises(records.UnknownType, records.read, b'{"actor":"house","type":"house.moved.v2"}')
+        self.assertRaises(canonical.NotCanonical, records.read, b'{"actor":"house","type":"House"}')
+
+    def test_requests(self) -> None:
+        for r in vectors("requests.json")["requests"]:
+            fields = r["key"], r["method"], r["path"], r["principal"], r["body"]
+            key = hashlib.sha256(frame(b"countroom/request-key/v1", r["scope"].encode(), r["key"].encode()))
+            self.assertEqual(key.hexdigest(), r["key_hash"])
+            asked = hashlib.sha256(frame(b"countroom/request-fingerprint/v1", *(field.encode() for field in fields)))
+            self.assertEqual(asked.digest()[:16].hex(), r["fingerprint"])
+        for c in vectors("requests.json")["commitments"]:
+            fields = b"countroom/commitment/v1", bytes.fromhex(c["salt"]), c["text"].encode()
+            self.assertEqual(hashlib.sha256(frame(*fields)).hexdigest(), c["commitment"])
+
+
+class Signatures(unittest.TestCase):
+    def test_rfc8032(self) -> None:
+        """RFC 8032, section 7.1, tests 1 and 2."""
+        for public, message, signature in (
+            (
+                "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+                "",
+                "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155"
+                "5fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
+            ),
+            (
+                "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+                "72",
+                "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da"
+                "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
+            ),
+        ):
+            key, text, good = bytes.fromhex(public), bytes.fromhex(message), bytes.fromhex(signature)
+            self.assertTrue(ed25519.verify(key, text, good))
+            self.assertFalse(ed25519.verify(key, text + b"\0", good))
+            s = int.from_bytes(good[32:], "little") + ed25519.L
+            self.assertFalse(ed25519.verify(key, text, good[:32] + s.to_bytes(32, "little")))
+            self.assertFalse(ed25519.verify(key, text, good[:-1]))
+
+    def test_rfc6979(self) -> None:
+        """RFC 6979, section A.2.5, with SHA-256."""
+        public = p256.key(
+            p256.KEY_PREFIX
+            + bytes.fromhex(
+                "60fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6"
+                "7903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299"
+            )
+        )
+        r = "00efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716"
+        s = "00f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8"
+        good = bytes.fromhex(f"30460221{r}0221{s}")
+        self.assertIsNotNone(public)
+        self.assertTrue(p256.verify(public, b"sample", good))
+        self.assertFalse(p256.verify(public, b"simple", good))
+        self.assertFalse(p256.verify(public, b"sample", good + b"\0"))
+        self.assertFalse(p256.verify(public, b"sample", bytes.fromhex(f"30450221{r}0220{s[2:]}")))  # negative
+
+    def test_seed_statement(self) -> None:
+        house = records.read(example("house.created.json"))
+        public = p256.key(bytes.fromhex(house["keys"][1]["public"]))
+        signature = bytes.fromhex(records.read(example("seed.committed.json"))["signature"])
+        self.assertTrue(p256.verify(public, example("seed-statement.json"), signature))
+
+
+class Chance(unittest.TestCase):
+    def test_vectors(self) -> None:
+        draws = 0
+        for e in vectors("chance.json")["epochs"]:
+            secret, salt, external = (bytes.fromhex(e[name]) for name in ("secret", "salt", "external"))
+            committed = chance.commitment(e["origin"], int(e["epoch"]), secret, salt)
+            self.assertEqual(committed.hex(), e["commitment"])
+            key = chance.epoch_key(secret, committed, external)
+            self.assertEqual(key.hex(), e["key"])
+            for d in e["draws"]:
+                player, nonce = bytes.fromhex(d["player"]), bytes.fromhex(d["nonce"])
+                r = chance.draw(key, e["origin"], d["game"], d["version"], player, int(d["n"]), d["step"], nonce)
+                self.assertEqual(r.hex(), d["r"])
+                words = chance.Words(r)
+                self.assertEqual([words.word().to_bytes(4, "big").hex() for _ in d["words"]], d["words"])
+                words = chance.Words(r)
+                self.assertEqual([words.integer(m) for m in d["ranges"]], d["ints"])
+                draws += 1
+        self.assertGreater(draws, 5)
+
+
+class Slots(unittest.TestCase):
+    def setUp(self) -> None:
+        self.enabled = records.read(example("game.enabled.json"))
+        self.definition = canonical.read_any(self.enabled["definition"])
+
+    def test_worked_rounds(self) -> None:
+        game = slots.Game(self.definition)
+        for r in vectors("rounds.json")["rounds"]:
+            with self.subTest(r["about"]):
+                played = game.play(bytes.fromhex(r["r"]), r["stake"])
+                self.assertEqual(played, (r["values"], r["outcome"], r["payout"]))
+
+    def test_bounds(self) -> None:
+        game = slots.Game(self.definition)
+        self.assertEqual(game.leaf_most(), self.enabled["leaf_max"])
+        self.assertEqual(game.payout_most(), self.enabled["payout_max"])
+
+    def test_limits(self) -> None:
+        for change in (
+            {"format": "countroom/slots/2"},
+            {"id": "-quay"},
+            {"version": "1.0"},
+            {"version": "1.0.65536"},
+            {"max_win": 0},
+            {"max_win": True},
+            {"stakes": [20, 20]},
+            {"stakes": [30]},
+            {"stakes": []},
+            {"lines": [[1, 1, 1, 1, 1]] * 2},
+            {"lines": [[1, 1, 1, 1, 3]]},
+            {"symbols": self.definition["symbols"][1:]},
+            {"free_spins": {"awards": [0, 0, 10, 9, 10], "maximum": 30, "multiplier": 3}},
+            {"free_spins": {"awards": [0, 0, 10, 10, 31], "maximum": 30, "multiplier": 3}},
+            {
+                "stakes": [1_000_000_000],
+                "symbols": [symbol | {"pays": [0, 0, 0, 0, 100_000]} for symbol in self.definition["symbols"]],
+                "free_spins": {"awards": [0] * 5, "maximum": 0, "multiplier": 100},
+            },
+            {"colour": "red"},
+        ):
+            with self.subTest(change):
+                self.assertRaises(slots.NotPlayable, slots.Game, self.definition | change)
+
+
+class Log(unittest.TestCase):
+    def setUp(self) -> None:
+        self.key = tlog.VerifierKey.parse(example("log.vkey").decode().strip())
+        self.kept = check.read_kept(str(EXAMPLES / "answer.json"), self.key)
+
+    def test_paths(self) -> None:
+        self.assertEqual(tlog.tile_path(1, 1234067, 256), "tile/1/x001/x234/067")
+        self.assertEqual(tlog.tile_path("entries", 5, 7), "tile/entries/005.p/7")
+
+    def test_proofs_of_every_leaf_in_every_tree(self) -> None:
+        """The definitions of RFC 6962, section 2.1, written out."""
+
+        def split(leaves: list[bytes]) -> int:
+            return 1 << (len(leaves) - 1).bit_length() - 1
+
+        def root(leaves: list[bytes]) -> bytes:
+            if len(leaves) == 1:
+                return leaves[0]
+            k = split(leaves)
+            return tlog.node_hash(root(leaves[:k]), root(leaves[k:]))
+
+        def path(m: int, leaves: list[bytes]) -> list[bytes]:
+            if len(leaves) == 1:
+                return []
+            k = split(leaves)
+            if m < k:
+                return path(m, leaves[:k]) + [root(leaves[k:])]
+            return path(m - k, leaves[k:]) + [root(leaves[:k])]
+
+        tree, leaves = tlog.Tree(), []
+        self.assertEqual(tree.root(), hashlib.sha256().digest())
+        for size in range(1, 35):
+            leaves.append(tlog.leaf_hash(bytes([size])))
+            tree.add(leaves[-1])
+            self.assertEqual(tree.root(), root(leaves))
+            for index, leaf in enumerate(leaves):
+                proof = path(index, leaves)
+                self.assertEqual(tlog.root_of_proof(index, size, leaf, proof), tree.root())
+                self.assertIsNone(tlog.root_of_proof(index, size, leaf, [*proof, leaf]))
+                self.assertNotEqual(tlog.root_of_proof((index + 1) % (size + 1), size, leaf, proof), tree.root())
+
+    def test_example_log(self) -> None:
+        report = check.check_log(tlog.Directory(str(EXAMPLES / "log")), self.key, self.kept)
+        self.assertEqual((report.status, len(report.warnings)), (check.HOLDS, 1))  # of the restore
+        self.assertEqual((report.rounds, report.rounds_proven, report.not_yet_provable), (4, 3, 1))
+
+    def test_answers(self) -> None:
+        answer = json.loads(example("answer.json"))
+        reformatted = json.dumps({"items": [answer], "next": None}, indent=4).replace(": 100,", ": 1.00e2,")
+        report = check.check_receipt(reformatted.encode(), None, self.key)
+        self.assertEqual((report.status, report.entries), (check.HOLDS, 1))
+        answer["leaf"]["stake"]["amount"] = 20
+        report = check.check_receipt(json.dumps(answer).encode(), None, self.key)
+        self.assertEqual([finding.rule for finding in report.findings], ["inclusion"])
+
+    def test_notes(self) -> None:
+        note = example("log/checkpoint")
+        line = note[note.index("—".encode()) :]
+        cosigned = note + "— witness.example AAAAAAAA\n".encode()
+        self.assertEqual(tlog.Checkpoint.open(cosigned, self.key).size, self.size)
+        for bad, error in (
+            (note.replace(b"casino.example/log\n", b"casino.example/log\nmore\n", 1), tlog.NotSigned),
+            (note.replace(line, "— witness.example AAAAAAAA\n".encode()), tlog.NotSigned),
+            (note[:-1], tlog.Malformed),
+            (note.replace(line, b""), tlog.Malformed),
+            (note.replace("—".encode(), b"-"), tlog.Malformed),
+        ):
+            with self.subTest(bad):
+                self.assertRaises(error, tlog.Checkpoint.open, bad, self.key)
+
+    @property
+    def size(self) -> int:
+        return int(example("log/checkpoint").split(b"\n")[1])
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())
