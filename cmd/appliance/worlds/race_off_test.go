@@ -1,0 +1,8 @@
+//go:build !race
+
+package worlds
+
+const (
+	defaultWorlds = 300
+	twins         = 20
+)
