@@ -9,8 +9,11 @@ MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 
 STATICCHECK := .bin/staticcheck-v0.8.2
-PROGRAMS    := countroom countroom-verify countroom-bench
-FUZZTIME    ?= 20s
+PROGRAMS    := countroom countroom-verify countroom-bench countroom-soak
+N           ?= 1000
+KILLS       ?= 200
+SOAK        ?= 1h
+FUZZTIME    ?= 5m
 BENCHFLAGS  ?=
 
 .PHONY: help
@@ -29,12 +32,31 @@ build: ## Build the programs into ./bin
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/ $(PROGRAMS:%=./cmd/%)
 
 .PHONY: test
-test: deps format vet unit ## Check everything: format, vet, staticcheck, the systemd unit, all tests under the race detector
-	CGO_ENABLED=1 go test -race -timeout 15m ./...
+test: deps format vet unit ## Check everything: format, vet, staticcheck, the systemd unit, tests under the race detector, 300 worlds, a million honest rounds, 10 s of each fuzz test
+	CGO_ENABLED=1 go test -race -timeout 30m ./...
+	@$(MAKE) honest
+	@$(MAKE) worlds N=300
+	@$(MAKE) fuzz FUZZTIME=10s
+
+.PHONY: honest
+honest: ## Verify an honest log of a million rounds, and 10,000 mutations of a log
+	go test -count 1 -timeout 30m -run 'TestHonestMillion|TestMutations' ./regulator/verify
+
+.PHONY: worlds
+worlds: ## Run the first N (1000) seeded worlds
+	go test -count 1 -timeout 24h -run 'TestWorlds|TestRegressions' ./cmd/appliance/worlds -worlds $(N)
+
+.PHONY: kill
+kill: ## Kill a playing server KILLS (200) times with SIGKILL
+	COUNTROOM_KILLS=$(KILLS) go test -count 1 -timeout 3h -run TestKilledUnderLoad -v ./cmd/countroom
+
+.PHONY: soak
+soak: build ## Offer a server twice what it can do for SOAK (1h) and check it all the time
+	bin/countroom-soak -time $(SOAK)
 
 .PHONY: deps
 deps: $(STATICCHECK) ## Install what the tests need (Debian packages as root or by sudo)
-	@$(call install,gcc:gcc gcc:libc6-dev systemd-analyze:systemd)
+	@$(call install,gcc:gcc gcc:libc6-dev systemd-analyze:systemd python3:python3 chromium:chromium curl:curl)
 
 $(STATICCHECK):
 	@mkdir -p $(@D)
@@ -60,11 +82,8 @@ unit: build
 	[ -z "$$said" ] || { printf 'systemd-analyze verify:\n%s\n' "$$said" >&2; exit 1; }
 
 .PHONY: fuzz
-fuzz: ## Run each fuzz test for FUZZTIME (20s)
-	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file name; do \
-		echo "$$(dirname "$$file") $${name#func }"; \
-		go test -run '^$$' -fuzz "^$${name#func }$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
-	done
+fuzz: ## Run each fuzz test for FUZZTIME (5m)
+	FUZZTIME=$(FUZZTIME) .ci/fuzz
 
 .PHONY: bench
 bench: build ## Measure the house beside the limits of this machine (BENCHFLAGS are the program's)
