@@ -56,7 +56,7 @@ soak: build ## Offer a server twice what it can do for SOAK (1h) and check it al
 
 .PHONY: deps
 deps: $(STATICCHECK) ## Install what the tests need (Debian packages as root or by sudo)
-	@$(call install,gcc:gcc gcc:libc6-dev systemd-analyze:systemd python3:python3 chromium:chromium curl:curl)
+	@$(call install,gcc:gcc gcc:libc6-dev systemd-analyze:systemd python3:python3 chromium:chromium curl:curl ent:ent rngtest:rng-tools5 dieharder:dieharder)
 
 $(STATICCHECK):
 	@mkdir -p $(@D)

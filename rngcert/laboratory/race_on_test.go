@@ -1,0 +1,5 @@
+//go:build race
+
+package laboratory_test
+
+const raceEnabled = true
