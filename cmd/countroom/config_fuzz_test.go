@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 	"gopkg.in/yaml.v3"
@@ -56,8 +57,17 @@ var plainScalar = regexp.MustCompile(`^[0-9A-Za-z._+-]+$`)
 // A setting means the same in the file, in the environment and as a flag, where
 // more than one of them takes it.
 func FuzzSetting(f *testing.F) {
-	for i := range defaults().options() {
-		for _, value := range []string{"1", "010", "0x10", "1_000", "true", "10m", "text", "info", "a b", "", "-1", "99999999999999999999"} {
+	for i, o := range defaults().options() {
+		values := []string{"a b"}
+		switch o.value.(type) {
+		case *bool:
+			values = []string{"true", "1"}
+		case *int, *uint64:
+			values = []string{"010", "0x100", "1_000", "-1", "99999999999999999999"}
+		case *time.Duration:
+			values = []string{"10m", "1"}
+		}
+		for _, value := range values {
 			f.Add(uint8(i), value)
 		}
 	}

@@ -343,7 +343,9 @@ func (h *House) keepGame(g *game) {
 
 // Close stops what the house does by itself; the ledger is closed after it.
 func (h *House) Close() {
+	h.reused.Lock() // so that no alarm is begun that is not waited for
 	close(h.quit)
+	h.reused.Unlock()
 	h.done.Wait()
 	h.seeds.destroy()
 }
@@ -392,6 +394,11 @@ func (h *House) Refuse(ctx context.Context, req Request, session *Session, why e
 func (h *House) noteReuse(key [32]byte) {
 	h.reused.Lock()
 	defer h.reused.Unlock()
+	select {
+	case <-h.quit:
+		return
+	default:
+	}
 	h.reused.count++
 	now := time.Now()
 	if now.Sub(h.reused.last) < time.Minute {
