@@ -39,8 +39,8 @@ test: deps format vet unit ## Check everything: format, vet, staticcheck, the sy
 	@$(MAKE) fuzz FUZZTIME=10s
 
 .PHONY: honest
-honest: ## Verify an honest log of a million rounds, and 10,000 mutations of a log
-	go test -count 1 -timeout 30m -run 'TestHonestMillion|TestMutations' ./regulator/verify
+honest: ## Verify an honest log of a million rounds, 10,000 mutations of a log, and estimators against NIST's
+	go test -count 1 -timeout 30m -run 'TestHonestMillion|TestMutations|TestAgainstNIST' ./regulator/verify ./rngcert/sp80090b
 
 .PHONY: worlds
 worlds: ## Run the first N (1000) seeded worlds

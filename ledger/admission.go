@@ -3,7 +3,8 @@ package ledger
 // letIn counts a caller in, unless there are too many. One counts from before
 // the command is prepared until the caller has its answer in hand: on a machine
 // that is short of processors most of the waiting is done by callers who have
-// been answered and cannot run yet.
+// been answered and cannot run yet. A caller who gives up leaves the place to the
+// command.
 //
 // The house's own commands find room when clients do not, and so does what has
 // an entry already: it would be wrong to say that it was not accepted.

@@ -287,7 +287,12 @@ func (l *Ledger) Update(ctx context.Context, cmd Command) (Receipt, error) {
 	if !l.letIn(r) {
 		return Receipt{}, ErrOverloaded
 	}
-	defer l.inside.Add(-1)
+	given := false
+	defer func() {
+		if !given {
+			l.inside.Add(-1)
+		}
+	}()
 	if cmd.Prepare != nil && r.refused == nil {
 		cmd.Prepare()
 	}
@@ -301,6 +306,11 @@ func (l *Ledger) Update(ctx context.Context, cmd Command) (Receipt, error) {
 	select {
 	case <-r.done:
 	case <-ctx.Done():
+		given = true // to the command, which goes on waiting
+		go func() {
+			<-r.done
+			l.inside.Add(-1)
+		}()
 		return Receipt{}, fmt.Errorf("%w (%w)", ErrUnknownOutcome, context.Cause(ctx))
 	}
 	if r.err != nil {

@@ -14,8 +14,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// KnownMost is the size in bytes of the largest saved answer that is read.
-const KnownMost = 16 << 20
+// KnownMost is the size in bytes of the largest saved answer that is read. A page of a hundred
+// rounds has a tenth of it, and a hostile file of this size takes some 400 MB to parse.
+const KnownMost = 2 << 20
 
 // Known is what somebody outside kept of a house: a saved answer, which is JSON
 // with a "leaf" and a "receipt" at some depth, or a bare checkpoint.
