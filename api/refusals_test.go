@@ -473,7 +473,7 @@ func TestASilentSigner(t *testing.T) {
 		t.Errorf("with a silent signer the second spin is answered with %s", a.body)
 	}
 	w.get("/readyz", "").refused(503, "signer-silent", "")
-	w.get("/v1/players/p", operatorToken).refused(503, "timeout", "") // the balance is not signed yet
+	w.get("/v1/players/p", operatorToken).refused(503, "timeout", "")                   // the balance is not signed yet
 	a = w.postKey("/v1/spins", unseen, "m", `{"stake":20}`).refused(503, "timeout", "") // nor is the session
 	if a.text("outcome") != "outcome-unknown" || a.header.Get("Retry-After") == "" {
 		t.Errorf("with a silent signer the first spin of a session is answered with %s", a.body)

@@ -3,6 +3,6 @@
 package worlds
 
 const (
-	defaultWorlds = 60
-	twins         = 5
+	defaultWorlds = 20
+	twins         = 2
 )

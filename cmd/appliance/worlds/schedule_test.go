@@ -114,6 +114,10 @@ func (w *world) storm() *violation {
 		}
 	}
 	p := w.process
+	if p != nil && p.doom.at != "" && p.doom.left <= 0 {
+		w.crash()
+		return nil
+	}
 	if p == nil {
 		add(100, func() *violation { w.start(); return nil })
 	}
@@ -229,7 +233,7 @@ func (w *world) stepClock() {
 	if w.rnd.IntN(4) == 0 {
 		step *= 30
 	}
-	w.skew += step
+	w.skew.Add(int64(step))
 	w.evidence.census.faults[faultClock]++
 	w.say("the clock steps by %v", step)
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/cryptotest"
 	"testing/synctest"
@@ -35,8 +36,8 @@ type world struct {
 	started  time.Time
 
 	disk    disk
-	skew    time.Duration // of the machine's clock
-	process *process      // nil between two lives
+	skew    atomic.Int64 // of the machine's clock, in nanoseconds
+	process *process     // nil between two lives
 	lives   int
 	crashes int
 
@@ -130,6 +131,7 @@ type process struct {
 	storing bool // the store is open
 
 	// The world's own.
+	doom        doom
 	unsound     bool // it met a fault
 	welcomed    bool // it was seen to be up
 	failing     bool // it was seen to end
@@ -154,6 +156,15 @@ const (
 	turnEntropy turnKind = "entropy"
 	turnFile    turnKind = "file" // a small file
 )
+
+var turnKinds = []turnKind{turnCommand, turnSync, turnGuard, turnSign, turnEntropy, turnFile}
+
+// doom is where a process is to die: at the last of so many turns of a kind.
+// Without it, hardly any would at what happens once in a house's life.
+type doom struct {
+	at   turnKind
+	left int
+}
 
 // turn waits for one. A dead process gets all of them at once: what it still
 // does reaches nothing.
@@ -182,6 +193,9 @@ func (w *world) settle() {
 		return strings.Compare(string(a.kind)+a.who, string(b.kind)+b.who)
 	})
 	for _, t := range p.arrived {
+		if t.kind == p.doom.at {
+			p.doom.left--
+		}
 		if t.kind == turnCommand && !strings.HasPrefix(t.who, "-") {
 			w.commandTurns++
 		}
@@ -226,6 +240,9 @@ func (w *world) start() {
 	cryptotest.SetGlobalRandom(w.t, w.seed<<16|uint64(w.lives))
 	life, end := context.WithCancel(context.Background())
 	p := &process{w: w, born: make(chan struct{}), end: end, disk: w.disk, weather: w.weather.now, readsFailed: w.weather.now.reading != 0, unsound: w.weather.now != weatherNow{}}
+	if w.rnd.IntN(2) == 0 && w.crashes < w.weather.crashesMost {
+		p.doom = doom{turnKinds[w.rnd.IntN(len(turnKinds))], 1 + w.rnd.IntN(8)}
+	}
 	w.process = p
 	born := time.Now()
 	cfg := appliance.Config{
@@ -241,7 +258,7 @@ func (w *world) start() {
 			Files: files{p}, StoreFS: p.storeFS(),
 			Clock: func() (time.Time, time.Duration) {
 				now := time.Now()
-				return now.Add(w.skew), now.Sub(born)
+				return now.Add(time.Duration(w.skew.Load())), now.Sub(born)
 			},
 			Sources:   []entropy.Source{source{p, rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, w.seed, w.lives)))}},
 			WrapStore: p.wrapStore, WrapSigner: p.wrapSigner,
