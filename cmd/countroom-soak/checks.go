@@ -22,7 +22,8 @@ const (
 	backLeast = 100 * time.Millisecond
 	backAfter = time.Second
 
-	residentMost  = 512 << 20       // bytes
+	// Pebble's caches and memtables are 448 MiB on the Go heap, which grows to about twice what lives there.
+	residentMost  = 1 << 30         // bytes
 	residentEach  = 128 << 10       // for each connection
 	residentSlope = 8 << 20         // bytes a minute, once warm
 	warm          = 3 * time.Minute // as long as caches fill
