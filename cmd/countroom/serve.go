@@ -211,6 +211,7 @@ func welcome(cmd *cobra.Command, c *config, addr string, secure bool) {
 	fmt.Fprintf(cmd.OutOrStdout(), `countroom %s serves %s://%s
   verifier key   %s/log.vkey
   bearer tokens  %s/credentials/{operator,regulator,auditor}.key
+  API reference  %s://%s/docs
 
 Seat a player, spin, and check the receipt, in another terminal:
 
@@ -224,5 +225,5 @@ Seat a player, spin, and check the receipt, in another terminal:
   countroom-verify receipt spin.json --vkey log.vkey
   countroom-verify log $H --vkey log.vkey --token credentials/regulator.key --known spin.json
 
-`, version, scheme, addr, data, data, data, scheme, addr)
+`, version, scheme, addr, data, data, scheme, addr, data, scheme, addr)
 }
