@@ -466,7 +466,7 @@ func (c *Coder) Time(name string, v *Time) {
 func (c *Coder) Currency(name string, v *money.Currency) {
 	if !c.reading {
 		s := string(*v)
-		if *v != c.currency { // an entry has hardly ever more than one
+		if *v != c.currency || s == "" { // an entry has hardly ever more than one
 			if _, err := money.ParseCurrency(s); err != nil {
 				c.fail(name, "an ISO 4217 code")
 				return
