@@ -27,9 +27,11 @@ run: build ## Serve a house on 127.0.0.1:8080, with its data in ./countroom-data
 	@PATH="$(CURDIR)/bin:$$PATH" exec countroom serve --data countroom-data --listen 127.0.0.1:8080
 
 .PHONY: build
-build: ## Build the programs into ./bin
+build: ## Build the programs into ./bin; countroom-verify is static, the others load HSM modules by cgo
+	@$(call install,gcc:gcc gcc:libc6-dev)
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/ $(PROGRAMS:%=./cmd/%)
+	CGO_ENABLED=1 go build -trimpath -buildvcs=false -o bin/ $(filter-out ./cmd/countroom-verify,$(PROGRAMS:%=./cmd/%))
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/ ./cmd/countroom-verify
 
 .PHONY: test
 test: deps format vet unit ## Check everything: format, vet, staticcheck, the systemd unit, tests under the race detector, 300 worlds, a million honest rounds, 10 s of each fuzz test
@@ -56,7 +58,8 @@ soak: build ## Offer a server twice what it can do for SOAK (1h) and check it al
 
 .PHONY: deps
 deps: $(STATICCHECK) ## Install what the tests need (Debian packages as root or by sudo)
-	@$(call install,gcc:gcc gcc:libc6-dev systemd-analyze:systemd python3:python3 chromium:chromium curl:curl ent:ent rngtest:rng-tools5 dieharder:dieharder)
+	@$(call install,gcc:gcc gcc:libc6-dev systemd-analyze:systemd python3:python3 chromium:chromium curl:curl ent:ent rngtest:rng-tools5 dieharder:dieharder \
+		softhsm2-util:softhsm2 pkcs11-tool:opensc pkcs11-tool:opensc-pkcs11 swtpm:swtpm tpm2:tpm2-tools openssl:openssl)
 
 $(STATICCHECK):
 	@mkdir -p $(@D)
