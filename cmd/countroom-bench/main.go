@@ -35,7 +35,7 @@ func main() {
 	flag.StringVar(&callers, "callers", "1,16,64,256,1024", "concurrent callers, in process")
 	flag.DurationVar(&o.length, "time", 3*time.Second, "length of each measurement")
 	flag.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the last measurement of spins")
-	only := flag.String("only", "", "measure only these, comma-separated: spins, http, replay, simulation, start")
+	only := flag.String("only", "", "measure only these, comma-separated: spins, http, replay, simulation, laboratory, start")
 	load := flag.String("load", "", "internal: generate HTTP load")
 	check := flag.String("check", "", "internal: verify a log")
 	flag.Parse()
@@ -74,6 +74,11 @@ func run(o options, only string) error {
 	fmt.Printf("%d cores, %s, data on %s\n", runtime.NumCPU(), runtime.Version(), o.dir)
 	if want("simulation") {
 		if err := simulation(); err != nil {
+			return err
+		}
+	}
+	if want("laboratory") {
+		if err := laboratories(); err != nil {
 			return err
 		}
 	}

@@ -56,9 +56,9 @@ type Result struct {
 
 // Bin is a class of a histogram.
 type Bin struct {
-	Label    string
-	Observed int
-	Expected float64
+	Label    string  `json:"label"`
+	Observed int     `json:"observed"`
+	Expected float64 `json:"expected"`
 }
 
 func (s Stream) check() error {

@@ -39,43 +39,43 @@ var (
 
 // Plan is what is examined, and by what rule it is judged. Names are those of the report, each given once.
 type Plan struct {
-	Rule  verdict.Rule
-	Raw   []Raw
-	Bits  []Bits
-	Games []Game
+	Rule  verdict.Rule `json:"rule"`
+	Raw   []Raw        `json:"raw"`
+	Bits  []Bits       `json:"bits"`
+	Games []Game       `json:"games"`
 }
 
 // Raw is a noise source before any conditioning.
 type Raw struct {
-	Name          string
-	BitsPerSymbol int // 1 to 8
+	Name          string `json:"name"`
+	BitsPerSymbol int    `json:"bits_per_symbol"` // 1 to 8
 	// Declared is the min-entropy of a symbol, in bits, that the house relies on.
-	Declared float64
-	Samples  int
+	Declared float64 `json:"declared"`
+	Samples  int     `json:"samples"`
 	// Data has a symbol in each byte.
 	Data io.Reader `json:"-"`
 }
 
 // Bits is the output of a generator before it is scaled.
 type Bits struct {
-	Name      string
-	Sequences int
-	Length    int       // of a sequence, in bits: a multiple of 8
+	Name      string    `json:"name"`
+	Sequences int       `json:"sequences"`
+	Length    int       `json:"length"` // of a sequence, in bits: a multiple of 8
 	Data      io.Reader `json:"-"`
 }
 
 // Game is a game whose rounds are played for the laboratory.
 type Game struct {
-	Name string
+	Name string `json:"name"`
 	// Ranges are those whose draws are examined: all integers drawn in [0, n), in the order in which they were
 	// drawn, for each n of Ranges.
-	Ranges []uint32
+	Ranges []uint32 `json:"ranges"`
 	// Positions are the ranges of the draws with which every round begins, such as a slot's reels. They are
 	// held against each other, two and two. Empty, or two and more.
-	Positions []uint32
-	Sequences int
+	Positions []uint32 `json:"positions"`
+	Sequences int      `json:"sequences"`
 	// Draws is the length of a sequence: draws of one range, or rounds.
-	Draws int
+	Draws int `json:"draws"`
 	// Round plays the next round and appends its draws to record.
 	Round func(record []Draw) ([]Draw, error) `json:"-"`
 }
@@ -92,59 +92,59 @@ type Progress struct {
 
 // Report is what was planned, seen and concluded. It holds no data, only what was counted.
 type Report struct {
-	Plan    Plan
-	Outcome verdict.Outcome
-	Raw     []RawReport
+	Plan    Plan            `json:"plan"`
+	Outcome verdict.Outcome `json:"outcome"`
+	Raw     []RawReport     `json:"raw"`
 	// Runs are the first run, and the repeat if there was one.
-	Runs []RunReport
+	Runs []RunReport `json:"runs"`
 }
 
 // RawReport is about one noise source.
 type RawReport struct {
-	Name       string
-	Assessment *sp80090b.Assessment
+	Name       string               `json:"name"`
+	Assessment *sp80090b.Assessment `json:"assessment"`
 	// Enough: the assessed entropy is at least what is declared.
-	Enough bool
+	Enough bool `json:"enough"`
 }
 
 // RunReport is about one run over all bits and games.
 type RunReport struct {
-	Tests     []TestReport
-	Games     []GameReport
-	Judgement verdict.Judgement
+	Tests     []TestReport      `json:"tests"`
+	Games     []GameReport      `json:"games"`
+	Judgement verdict.Judgement `json:"judgement"`
 }
 
 // TestReport is about one test over all sequences.
 type TestReport struct {
-	Source  string // of the plan
-	Stream  string // of a game: which of its draws
-	Test    string
-	Variant string
+	Source  string `json:"source"` // of the plan
+	Stream  string `json:"stream"` // of a game: which of its draws
+	Test    string `json:"test"`
+	Variant string `json:"variant"`
 	// P are the p-values, Statistic and N the statistics and numbers of observations, in the order of the
 	// sequences. A test of SP 800-22 that says nothing of a sequence has none for it, and gives its p-values
 	// only.
-	P         []float64
-	Statistic []float64
-	N         []int
-	Degrees   int // of freedom, of a chi-square statistic
+	P         []float64 `json:"p"`
+	Statistic []float64 `json:"statistic"`
+	N         []int     `json:"n"`
+	Degrees   int       `json:"degrees"` // of freedom, of a chi-square statistic
 	// Below is how many p-values are below 0.01.
-	Below int
+	Below int `json:"below"`
 	// Uniformity is P_T of SP 800-22, section 4.2.2, which the publication asks to be at least 0.0001; nil of
 	// fewer than 55 p-values.
-	Uniformity *float64
+	Uniformity *float64 `json:"uniformity"`
 	// Members are what the test contributes to the family.
-	Members []verdict.Value
+	Members []verdict.Value `json:"members"`
 	// Histogram is over all sequences.
-	Histogram []battery.Bin
+	Histogram []battery.Bin `json:"histogram"`
 }
 
 // GameReport says what was drawn.
 type GameReport struct {
-	Name   string
-	Rounds int
-	Draws  int
+	Name   string `json:"name"`
+	Rounds int    `json:"rounds"`
+	Draws  int    `json:"draws"`
 	// Other is how many of the draws have a range that is not examined.
-	Other int
+	Other int `json:"other"`
 }
 
 // Run follows the plan. An error means that there is no verdict: the plan, a source or a game is broken.

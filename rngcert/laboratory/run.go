@@ -32,17 +32,26 @@ func (r *run) all(p Plan, judge func([]verdict.Value) (verdict.Judgement, error)
 	var family []verdict.Value
 	for i := range r.report.Tests {
 		t := &r.report.Tests[i]
-		t.Below = verdict.Below(t.P)
-		if pT, ok := verdict.Uniformity(t.P); ok {
-			t.Uniformity = &pT
-		}
-		t.Members = verdict.Sequences(t.name(), t.P)
+		*t = Concluded(*t)
 		family = append(family, t.Members...)
 	}
 	var err error
 	r.report.Judgement, err = judge(family)
 	return err
 }
+
+// Concluded returns the report of a test with what follows from its p-values.
+func Concluded(t TestReport) TestReport {
+	t.Below, t.Uniformity = verdict.Below(t.P), nil
+	if pT, ok := verdict.Uniformity(t.P); ok {
+		t.Uniformity = &pT
+	}
+	t.Members = verdict.Sequences(t.name(), t.P)
+	return t
+}
+
+// RangeName is what the draws of a range are called in a report.
+func RangeName(n uint32) string { return fmt.Sprintf("range %d", n) }
 
 // name is what a test is called in the family.
 func (t TestReport) name() string {
@@ -118,7 +127,7 @@ type pool struct {
 func (r *run) game(g Game) error {
 	pools := map[uint32]*pool{}
 	for _, n := range g.Ranges {
-		pools[n] = &pool{stream: battery.Stream{Name: fmt.Sprintf("range %d", n), M: n}}
+		pools[n] = &pool{stream: battery.Stream{Name: RangeName(n), M: n}}
 	}
 	positions := make([]battery.Stream, len(g.Positions))
 	for i, n := range g.Positions {

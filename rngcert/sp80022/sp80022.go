@@ -45,6 +45,13 @@ type Value struct {
 // of the suite is recommended.
 const Least = 1_000_000
 
+// Always are the tests that say something of every sequence: all but the two of random excursions.
+var Always = []string{
+	"frequency", "block frequency", "runs", "longest run of ones", "binary matrix rank", "discrete Fourier transform",
+	"non-overlapping template matching", "overlapping template matching", "universal statistical", "linear complexity",
+	"serial", "approximate entropy", "cumulative sums",
+}
+
 // ErrShort reports a sequence below Least.
 var ErrShort = errors.New("sp80022: the sequence is too short")
 

@@ -27,21 +27,21 @@ var (
 
 // Estimate is what one estimator says.
 type Estimate struct {
-	Name string
+	Name string `json:"name"`
 	// MinEntropy is in bits per sample of the sequence it was made of: per symbol, or per bit of the bit string.
-	MinEntropy float64
+	MinEntropy float64 `json:"min_entropy"`
 }
 
 // Assessment is the non-IID assessment of section 3.1.3.
 type Assessment struct {
-	BitsPerSymbol int
-	Samples       int
+	BitsPerSymbol int `json:"bits_per_symbol"`
+	Samples       int `json:"samples"`
 	// Literal are the estimates of the symbols; of binary sources there are none.
-	Literal []Estimate
+	Literal []Estimate `json:"literal"`
 	// BitString are the estimates of the symbols written out as bits.
-	BitString []Estimate
+	BitString []Estimate `json:"bit_string"`
 	// MinEntropy is the assessed entropy of a symbol in bits: the least of all estimates and the symbol's width.
-	MinEntropy float64
+	MinEntropy float64 `json:"min_entropy"`
 }
 
 // Assess estimates the entropy of samples, each a symbol of 1 to 8 bits. There are at least Least of them.

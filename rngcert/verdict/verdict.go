@@ -49,8 +49,8 @@ var (
 
 // Value is a p-value and the name of what it belongs to. Small values are odd.
 type Value struct {
-	Name string
-	P    float64
+	Name string  `json:"name"`
+	P    float64 `json:"p"`
 }
 
 // Outcome is what a run means.
@@ -66,9 +66,9 @@ const (
 // Rule is fixed before any data are seen.
 type Rule struct {
 	// Alpha bounds the chance that a generator without fault fails, the repeat included.
-	Alpha float64
+	Alpha float64 `json:"alpha"`
 	// Repeat bounds the chance that a generator without fault is asked for a second run.
-	Repeat float64
+	Repeat float64 `json:"repeat"`
 }
 
 // Default is a rule for a laboratory: one false accusation in ten thousand certifications, one repeat in a
@@ -85,13 +85,13 @@ func (r Rule) Check() error {
 
 // Judgement is the verdict on one run.
 type Judgement struct {
-	Outcome Outcome
+	Outcome Outcome `json:"outcome"`
 	// Family is the number of p-values.
-	Family int
+	Family int `json:"family"`
 	// Level is the family-wise level at which the run fails.
-	Level float64
+	Level float64 `json:"level"`
 	// Odd are the values that led to an outcome other than Pass, the smallest first, each with its P adjusted.
-	Odd []Value
+	Odd []Value `json:"odd"`
 }
 
 // First judges a first run.
