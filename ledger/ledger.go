@@ -43,6 +43,7 @@ var (
 	ErrUnknownOutcome = errors.New("the outcome is not known yet: retry with the same key")
 	ErrKeyReused      = errors.New("the idempotency key was used for another request")
 	ErrNotFound       = errors.New("no such entry")
+	ErrPassive        = errors.New("this machine of the pair is passive")
 
 	errMissing = errors.New("a row has to be fetched first")
 )
@@ -79,6 +80,10 @@ type Config struct {
 	IndexRun  int // index rows that are written at a time; default 12288
 	// ReadOnly serves what is there and accepts nothing: the store was opened so, for want of room.
 	ReadOnly bool
+	// Passive opens the log as the second machine of a pair: it takes batches
+	// through Apply and checkpoints through Learn, refuses commands with
+	// ErrPassive and signs nothing, until Promote makes it the writer.
+	Passive bool
 	// Turn, if set, is called before a command is let in and again before it is
 	// queued: a simulation holds it up there, so that it decides their order.
 	Turn func(Command)
@@ -105,9 +110,11 @@ type Ledger struct {
 	driver  *trillian.Log
 	signer  note.Signer
 	vkey    string
-	term    uint64
+	verify  note.Verifier
+	term    atomic.Uint64
 	index   *indexer
 	m       *Metrics
+	follow  follower
 
 	// The queue.
 	inside  atomic.Int64 // callers that were let in and are not done
@@ -231,8 +238,8 @@ func (l *Ledger) VKey() string { return l.vkey }
 // Origin is the log's name.
 func (l *Ledger) Origin() string { return l.cfg.Origin }
 
-// Term is the reign in which this ledger writes.
-func (l *Ledger) Term() uint64 { return l.term }
+// Term is the reign in which this ledger writes, 0 while it is passive.
+func (l *Ledger) Term() uint64 { return l.term.Load() }
 
 // Now is the log's time: what an entry made now would carry. Where the machine's
 // clock was set back it is ahead of it.
@@ -257,6 +264,9 @@ func (l *Ledger) Ready() error {
 	l.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if l.follow.passive.Load() {
+		return ErrPassive
 	}
 	if e := l.signerErr.Load(); e != nil {
 		return fmt.Errorf("%w: %w", ErrSigner, *e)
@@ -496,6 +506,7 @@ func (l *Ledger) Close(ctx context.Context) error {
 	default:
 		close(l.quit)
 	}
+	l.follow.end(l)
 	ended := make(chan struct{})
 	go func() {
 		l.done.Wait()

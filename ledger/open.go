@@ -45,13 +45,17 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	}
 	head := cfg.Store.Head()
 	l := &Ledger{
-		cfg: cfg, store: cfg.Store, books: cfg.Books, term: head.Term + 1, size: head.Size,
+		cfg: cfg, store: cfg.Store, books: cfg.Books, size: head.Size,
 		wake: make(chan struct{}, 1), idle: make(chan struct{}), rows: newCache(cfg.CacheRows / 2),
 		random: bufio.NewReaderSize(cfg.Random, 4096), number: 1,
 		toCommit: make(chan *batch), flush: make(chan struct{}, 1),
 		signedMore: make(chan struct{}), quit: make(chan struct{}), m: newMetrics(),
 	}
 	l.tx.l = l
+	l.follow.passive.Store(cfg.Passive)
+	if !cfg.Passive {
+		l.term.Store(head.Term + 1)
+	}
 	l.open = &batch{number: l.number, base: l.size}
 	l.durable.Store(head.Size)
 	if err := l.openSigner(); err != nil {
@@ -70,8 +74,13 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err := l.openIndex(head); err != nil {
 		return nil, fmt.Errorf("reading the newest entries: %w", err)
 	}
-	if head.Size > 0 {
-		err := l.sign(store.Head{Term: l.term, Size: head.Size, Root: head.Root})
+	switch {
+	case cfg.Passive:
+		if last != nil {
+			l.publish(last)
+		}
+	case head.Size > 0:
+		err := l.sign(store.Head{Term: l.term.Load(), Size: head.Size, Root: head.Root})
 		switch {
 		case err == nil:
 		case cfg.ReadOnly && last != nil && !errors.Is(err, ErrFork):
@@ -80,12 +89,14 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		default:
 			return nil, err
 		}
-	} else if cfg.Guard.Last().Size > 0 {
+	case cfg.Guard.Last().Size > 0:
 		return nil, fmt.Errorf("%w: an empty store, but size %d was signed", ErrFork, cfg.Guard.Last().Size)
 	}
-	l.done.Add(2)
-	go l.write()
-	go l.commitAll()
+	if !cfg.Passive {
+		l.done.Add(2)
+		go l.write()
+		go l.commitAll()
+	}
 	if cfg.ReadOnly {
 		l.noSpace.Store(true)
 		return l, nil
@@ -113,7 +124,10 @@ func (l *Ledger) openSigner() error {
 	if err != nil {
 		return err
 	}
-	l.vkey, err = tlog.VKey(l.cfg.Origin, key)
+	if l.vkey, err = tlog.VKey(l.cfg.Origin, key); err != nil {
+		return err
+	}
+	l.verify, err = tlog.NewVerifier(l.vkey)
 	return err
 }
 
@@ -150,11 +164,7 @@ func (l *Ledger) lastSigned() (*Signed, error) {
 	if err != nil || cp == nil {
 		return nil, err
 	}
-	v, err := tlog.NewVerifier(l.vkey)
-	if err != nil {
-		return nil, err
-	}
-	c, err := tlog.Open(cp, v)
+	c, err := tlog.Open(cp, l.verify)
 	if err != nil {
 		return nil, fmt.Errorf("the checkpoint key or the origin is not this log's: restore the key file that belongs to it: %w", err)
 	}

@@ -246,16 +246,27 @@ func (l *Ledger) commitBatch(b *batch) error {
 	slices.SortFunc(b.rows, func(a, b dirty) int { return strings.Compare(a.key, b.key) })
 	// The context is not a caller's: a commit that has begun is not given up.
 	head, err := l.applier.commit(context.Background(), Batch{
-		Term: l.term, Base: b.base, At: int64(b.records[len(b.records)-1].Head().At) * 1000, Leaves: b.leaves,
+		Term: l.term.Load(), Base: b.base, At: int64(b.records[len(b.records)-1].Head().At) * 1000, Leaves: b.leaves,
 	}, b.rows, checkpoint)
 	if err != nil {
 		return err
 	}
 	b.head = head
-	l.durable.Store(head.Size)
-	// Whoever is answered can look the entry up at once.
-	for i, r := range b.records {
-		index := b.base + uint64(i)
+	if err := l.noteDurable(b.base, b.records, head.Size); err != nil {
+		return err
+	}
+	l.m.commitSeconds.Observe(time.Since(start).Seconds())
+	l.m.batchEntries.Observe(float64(len(b.leaves)))
+	l.m.entries.Add(float64(len(b.leaves)))
+	return nil
+}
+
+// noteDurable takes in entries that were committed: whoever is answered can look
+// them up at once.
+func (l *Ledger) noteDurable(base uint64, records []entry.Record, size uint64) (err error) {
+	l.durable.Store(size)
+	for i, r := range records {
+		index := base + uint64(i)
 		if l.indexRows, err = l.appendIndexRows(l.indexRows[:0], index, r); err != nil {
 			return err
 		}
@@ -269,9 +280,6 @@ func (l *Ledger) commitBatch(b *batch) error {
 		default:
 		}
 	}
-	l.m.commitSeconds.Observe(time.Since(start).Seconds())
-	l.m.batchEntries.Observe(float64(len(b.leaves)))
-	l.m.entries.Add(float64(len(b.leaves)))
 	return nil
 }
 
