@@ -679,6 +679,7 @@ func TestCheckersAgreeOnFrauds(t *testing.T) {
 			with(t, func(r *system.HouseActive) { r.Root[0] ^= 1 }, func() { t.Restart() })
 		}, "active-root"},
 	}
+	frauds = append(frauds, officerFrauds...)
 	var logs []published
 	var before uint64
 	for _, f := range frauds {

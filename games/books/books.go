@@ -13,6 +13,7 @@ import (
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
 	"countroom/ledger/money"
+	"countroom/ledger/officers"
 	"countroom/ledger/system"
 	"countroom/ledger/wallet"
 	"countroom/rngcert/epoch"
@@ -20,7 +21,7 @@ import (
 
 // Version is the version of the rows that Fold makes. Stored rows of another
 // version are built anew from the log.
-const Version = 2
+const Version = 3
 
 // ErrUnknownType says that an entry is of a type this code does not know.
 var ErrUnknownType = fmt.Errorf("%w: unknown entry type", entry.ErrFormat)
@@ -40,6 +41,10 @@ func New(typ string) (entry.Record, error) {
 		return new(system.ClockStepped), nil
 	case "alarm.raised":
 		return new(system.AlarmRaised), nil
+	case "officer.enrolled":
+		return new(officers.Enrolled), nil
+	case "officer.retired":
+		return new(officers.Retired), nil
 	case "game.enabled":
 		return new(rounds.GameEnabled), nil
 	case "game.disabled":
@@ -84,7 +89,7 @@ func Decode(leaf []byte) (entry.Record, error) {
 // Kinds are the rows of all books.
 var Kinds = func() book.Kinds {
 	all := book.Kinds{}
-	for _, k := range []book.Kinds{system.Kinds, wallet.Kinds, players.Kinds, rounds.Kinds, epoch.Kinds} {
+	for _, k := range []book.Kinds{system.Kinds, officers.Kinds, wallet.Kinds, players.Kinds, rounds.Kinds, epoch.Kinds} {
 		maps.Copy(all, k)
 	}
 	return all
@@ -116,6 +121,7 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 	}
 	for _, fold := range []func() error{
 		func() error { return system.Fold(rows, index, r) },
+		func() error { return officers.Fold(rows, index, r) },
 		func() error { return wallet.Fold(rows, r) },
 		func() error { return players.Fold(rows, r) },
 		func() error { return rounds.Fold(rows, index, r) },

@@ -24,6 +24,7 @@ import (
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
 	"countroom/ledger/money"
+	"countroom/ledger/officers"
 	"countroom/ledger/system"
 	"countroom/ledger/wallet"
 	"countroom/rngcert/epoch"
@@ -181,6 +182,7 @@ func TestStory(t *testing.T) {
 		`game/mill-race {"enabled":3,"maths":"` + maths(mill) + `","on":true}`,
 		`games {"ids":["lamplight-quay","mill-race"]}`,
 		`house {"format":1,"term":1}`,
+		`officers {"officers":[],"origin":""}`,
 		`player/` + annRef + ` {"currency":"EUR","state":"open"}`,
 		`player/` + bobRef + ` {"currency":"JPY","state":"closed"}`,
 		`release/lamplight-quay/ {"maths":"` + maths(quay) + `"}`,
@@ -345,6 +347,8 @@ func everyRecord() []entry.Record {
 		&system.AlarmRaised{Header: header(), About: hash(), Alarm: text(), Count: number()},
 		&rounds.GameEnabled{Header: request(), Definition: raw(), Engine: text(), Game: text(), LeafMax: number(), Maths: hash(), PayoutMax: int64(number()), Reason: hash(), Release: text()},
 		&rounds.GameDisabled{Header: request(), Game: text(), Reason: hash()},
+		&officers.Enrolled{Header: request(), Algorithm: text(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}, {Officer: text(), Signature: []byte{next()}}}, Officer: text(), Public: []byte{next()}},
+		&officers.Retired{Header: request(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}}, Officer: text()},
 		&players.Created{Header: request(), Currency: "JPY", Player: ref()},
 		&players.StateChanged{Header: request(), Player: ref(), Reason: hash(), State: players.Suspended},
 		&players.SessionOpened{Header: request(), Expires: after(9999), Game: text(), Player: ref()},

@@ -7,6 +7,7 @@ import (
 	"countroom/games/rounds"
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
+	"countroom/ledger/officers"
 	"countroom/ledger/system"
 	"countroom/ledger/wallet"
 	"countroom/rngcert/epoch"
@@ -30,6 +31,8 @@ func (r *replay) caused(e entry.Record, broken func(rule, expected, found string
 		actor = bySession // the books know which
 	case *players.Created, *players.StateChanged, *players.SessionOpened, *players.SessionClosed, *wallet.Deposited, *wallet.Withdrawn, *rounds.GameDisabled:
 		actor = byOperator
+	case officers.Approved:
+		actor = officers.Actor(e)
 	case *rounds.GameEnabled:
 		// At the first start, before there is anybody to ask, it is the house.
 		actor = byOperator

@@ -6,11 +6,13 @@ sessions and epochs that they would be held against are no longer known. Other r
 
 import collections
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import canonical
 import chance
+import ed25519
 import p256
 import records
 import slots
@@ -20,8 +22,10 @@ from tlog import VerifierKey
 SECOND = 1_000_000
 SESSION_MOST = 30 * 24 * 3600 * SECOND
 GAMES_MOST = 1024
+OFFICERS_MOST = 64
 DRAWN_MOST = 4096
 SECRET_SIZE = 32
+APPROVAL = "countroom/approval/v1"
 REVEAL_LATE = 5 * 60 * SECOND
 
 
@@ -61,6 +65,24 @@ class Session:
     game: str
     expires: int
     closed: bool = False
+
+
+@dataclass
+class Officer:
+    algorithm: str
+    public: bytes
+    retired: bool = False
+
+    def readable(self) -> bool:
+        """Whether the public key is one of its algorithm."""
+        if self.algorithm == "ed25519":
+            return len(self.public) == 32
+        return self.algorithm == "ecdsa-p256" and p256.key(self.public) is not None
+
+    def signed(self, message: bytes, signature: bytes) -> bool:
+        if self.algorithm == "ed25519":
+            return ed25519.verify(self.public, message, signature)
+        return p256.verify(p256.key(self.public), message, signature)
 
 
 @dataclass
@@ -135,6 +157,7 @@ class Books:
         self._epochs: list[Epoch] = []  # epoch n is at n-1
         self._activated = self._closed = self._revealed = 0
         self._secrets: set[bytes] = set()
+        self._officers: dict[str, Officer] = {}
 
     @property
     def rounds_unproven(self) -> int:
@@ -263,6 +286,8 @@ class Books:
         by = "house" if kind in records.OF_THE_HOUSE else "operator"
         if kind == "round.settled":
             by = actor if actor.startswith("session/") else "session/<uuid>"
+        if entry.get("approvals"):
+            by = f"officer/{entry['approvals'][0]['officer']}"
         first_start = self._term == 1 and entry.get("game") not in self._games
         if kind == "game.enabled" and actor == "house" and first_start:
             by = "house"
@@ -477,6 +502,40 @@ class Books:
             "round-session",
             "an open session of this player at this game",
         )
+
+    def _approved(self, entry: dict, subject: str) -> None:
+        """Demands the approvals of two officers."""
+        approvals = entry["approvals"]
+        names = [approval["officer"] for approval in approvals]
+        self._demand(len(names) == 2 and names[0] < names[1], "approvals", "two different officers, sorted")
+        statement = {"action": entry["type"], "origin": self._key.name, "subject": subject, "tag": APPROVAL}
+        message = canonical.write(statement)
+        for approval in approvals:
+            officer = self._officers.get(approval["officer"])
+            self._demand(officer is not None and not officer.retired, "approvals", "an enrolled officer")
+            good = officer.signed(message, bytes.fromhex(approval["signature"]))
+            self._demand(good, "approvals", f"{approval['officer']} over {message.decode()}")
+
+    def _officer_enrolled(self, entry: dict, at: int) -> None:
+        name, officer = entry["officer"], Officer(entry["algorithm"], bytes.fromhex(entry["public"]))
+        self._demand(re.fullmatch("[a-z][a-z0-9-]{0,31}", name) is not None, "officer-name", "a name")
+        self._demand(name not in self._officers, "officer-once", "a new name")
+        known = any(officer.public == other.public for other in self._officers.values())
+        self._demand(officer.readable() and not known, "officer-key", "a new public key of its algorithm")
+        self._demand(len(self._officers) < OFFICERS_MOST, "officers-most", str(OFFICERS_MOST))
+        if len(self._officers) < 2:
+            self._demand(not entry["approvals"], "approvals", "none for the first two")
+        else:
+            self._approved(entry, f"{name} {entry['algorithm']} {entry['public']}")
+        self._officers[name] = officer
+
+    def _officer_retired(self, entry: dict, at: int) -> None:
+        officer = self._officers.get(entry["officer"])
+        self._demand(officer is not None and not officer.retired, "officer-serving", "an enrolled officer")
+        serving = sum(not other.retired for other in self._officers.values())
+        self._demand(serving > 2, "officers-least", "two afterwards")
+        self._approved(entry, entry["officer"])
+        officer.retired = True
 
     def _seed_committed(self, entry: dict, at: int) -> None:
         n, limits = len(self._epochs) + 1, entry["limits"]

@@ -27,6 +27,7 @@ REQUEST: dict[str, Shape] = {"fingerprint": hexadecimal(16), "key": hexadecimal(
 NO_REQUEST = {"fingerprint": "0" * 32, "key": "0" * 64}
 
 _postings = items(members({"account": text(128), "amount": signed, "balance": signed, "currency": currency}), 0, 64)
+_approvals = items(members({"officer": text(32), "signature": hexadecimal_most(256)}), 0, 8)
 _transfer: dict[str, Shape] = {"amount": canonical.money, "player": hexadecimal(16), "postings": _postings}
 
 # Types that the house writes of itself.
@@ -81,6 +82,13 @@ OF_THE_HOUSE: dict[str, dict[str, Shape]] = {
 
 # Types that a request causes; game.enabled also without one.
 OF_REQUESTS: dict[str, dict[str, Shape]] = {
+    "officer.enrolled": {
+        "algorithm": text(32),
+        "approvals": _approvals,
+        "officer": text(32),
+        "public": hexadecimal_most(128),
+    },
+    "officer.retired": {"approvals": _approvals, "officer": text(32)},
     "player.created": {"currency": currency, "player": hexadecimal(16)},
     "player.state-changed": {"player": hexadecimal(16), "reason": hexadecimal(32), "state": text(16)},
     "session.opened": {"expires": time, "game": text(32), "player": hexadecimal(16)},
