@@ -19,10 +19,10 @@ type foldsBuilder struct {
 
 // BuildFolds implements store.Store.
 func (s *Store) BuildFolds(version uint32) (store.FoldsBuilder, error) {
-	if err := s.gate.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return nil, err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	if err := s.mayWrite(context.Background()); err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (f *foldsBuilder) enter() error {
 	if f.isDone() {
 		return store.ErrClosed
 	}
-	return f.s.gate.enter()
+	return f.s.gate.Enter()
 }
 
 // Write implements store.FoldsBuilder.
@@ -63,7 +63,7 @@ func (f *foldsBuilder) Write(rows []store.Row) error {
 	if err := f.enter(); err != nil {
 		return err
 	}
-	defer f.s.gate.leave()
+	defer f.s.gate.Leave()
 	return f.s.writeUnsynced(func(b *pebble.Batch) error {
 		return putRows(b, rowsPrefix(nil, f.version), rows)
 	}, pebble.WithInitialSizeBytes(size+len(rows)*16))
@@ -74,7 +74,7 @@ func (f *foldsBuilder) Row(key []byte) ([]byte, error) {
 	if err := f.enter(); err != nil {
 		return nil, err
 	}
-	defer f.s.gate.leave()
+	defer f.s.gate.Leave()
 	return f.s.latest(append(rowsPrefix(make([]byte, 0, 64), f.version), key...))
 }
 
@@ -85,7 +85,7 @@ func (f *foldsBuilder) Swap(ctx context.Context, at store.Head) error {
 		return err
 	}
 	s := f.s
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
 	if err := s.mayWrite(ctx); err != nil {
@@ -124,10 +124,10 @@ func (f *foldsBuilder) Close() error {
 	if f.isDone() {
 		return nil
 	}
-	if err := f.s.gate.enter(); err != nil {
+	if err := f.s.gate.Enter(); err != nil {
 		return err
 	}
-	defer f.s.gate.leave()
+	defer f.s.gate.Leave()
 	space := rowsPrefix(nil, f.version)
 	err := f.s.writeUnsynced(func(b *pebble.Batch) error { return b.DeleteRange(space, prefixEnd(space), nil) })
 	f.finish()

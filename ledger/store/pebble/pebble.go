@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"countroom/ledger/store"
+	"countroom/ledger/store/gate"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -84,7 +85,7 @@ type Store struct {
 
 	logs, indexLogs logs // of the two
 
-	gate   gate
+	gate   gate.Gate
 	closed atomic.Bool
 	broken atomic.Pointer[error] // why the store is poisoned
 
@@ -122,7 +123,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, fs: fs, reserve: opts.ReserveBytes, readOnly: opts.ReadOnly, log: opts.Logger,
-		gate: newGate(), readers: map[*reader]struct{}{},
+		gate: gate.New(), readers: map[*reader]struct{}{},
 	}
 	create := opts.Create && !opts.ReadOnly
 	if create {
@@ -355,10 +356,10 @@ func (s *Store) Commit(ctx context.Context, b *store.Batch) error {
 	if err := b.Check(); err != nil {
 		return err
 	}
-	if err := s.gate.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
 	if err := s.mayWrite(ctx); err != nil {
@@ -442,10 +443,10 @@ func (s *Store) SetCheckpoint(checkpoint []byte) error {
 
 // Checkpoint implements store.Store.
 func (s *Store) Checkpoint() ([]byte, error) {
-	if err := s.gate.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return nil, err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	return s.latest(keyCheckpoint)
 }
 
@@ -494,10 +495,10 @@ func (s *Store) writeUnsynced(fill func(*pebble.Batch) error, opts ...pebble.Bat
 
 // unsynced writes to one of the databases, and calls done while the store is still open.
 func (s *Store) unsynced(db *pebble.DB, fill func(*pebble.Batch) error, done func(), opts ...pebble.BatchOption) error {
-	if err := s.gate.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	if err := s.mayWrite(context.Background()); err != nil {
 		return err
 	}
@@ -556,10 +557,10 @@ func apply(db *pebble.DB, b *pebble.Batch, sync bool) (err error) {
 
 // Free implements store.Store.
 func (s *Store) Free() (store.FreeSpace, error) {
-	if err := s.gate.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return store.FreeSpace{}, err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	usage, err := s.fs.GetDiskUsage(s.dir)
 	if err != nil {
 		return store.FreeSpace{}, fmt.Errorf("pebble: free space of %s: %w", s.dir, err)
@@ -572,7 +573,7 @@ func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return store.ErrClosed
 	}
-	s.gate.close()
+	s.gate.Close()
 	s.mu.Lock()
 	views := []state{{s.view, s.indexed}}
 	for r := range s.readers {

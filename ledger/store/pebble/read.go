@@ -240,10 +240,10 @@ func stopped(err error) error {
 
 // read calls a method of the newest state.
 func read[T any](s *Store, method func(state) (T, error)) (value T, err error) {
-	if err := s.gate.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return value, err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	v := s.acquire()
 	value, err = method(v)
 	return value, cmp.Or(err, s.releaseState(v))
@@ -288,10 +288,10 @@ func (s *Store) Tile(level int, index uint64) ([]byte, error) {
 
 // Snapshot implements store.Store.
 func (s *Store) Snapshot() (store.Reader, error) {
-	if err := s.gate.enter(); err != nil {
+	if err := s.gate.Enter(); err != nil {
 		return nil, err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 	r := &reader{s: s, view: s.acquire()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -310,14 +310,14 @@ func (r *reader) enter() error {
 	if r.closed.Load() {
 		return store.ErrClosed
 	}
-	return r.s.gate.enter()
+	return r.s.gate.Enter()
 }
 
 func (r *reader) get(method func(state, []byte) ([]byte, error), key []byte) ([]byte, error) {
 	if err := r.enter(); err != nil {
 		return nil, err
 	}
-	defer r.s.gate.leave()
+	defer r.s.gate.Leave()
 	return method(r.view, key)
 }
 
@@ -330,7 +330,7 @@ func (r *reader) IndexCursor() (uint64, error) {
 	if err := r.enter(); err != nil {
 		return 0, err
 	}
-	defer r.s.gate.leave()
+	defer r.s.gate.Leave()
 	return r.view.indexed.cursor, nil
 }
 
@@ -338,7 +338,7 @@ func (r *reader) Leaf(index uint64) ([]byte, error) {
 	if err := r.enter(); err != nil {
 		return nil, err
 	}
-	defer r.s.gate.leave()
+	defer r.s.gate.Leave()
 	return r.view.leaf(index)
 }
 
@@ -346,7 +346,7 @@ func (r *reader) Tile(level int, index uint64) ([]byte, error) {
 	if err := r.enter(); err != nil {
 		return nil, err
 	}
-	defer r.s.gate.leave()
+	defer r.s.gate.Leave()
 	return r.view.tile(level, index)
 }
 
@@ -354,7 +354,7 @@ func (r *reader) Leaves(from, to uint64, yield func(uint64, []byte) error) error
 	if err := r.enter(); err != nil {
 		return err
 	}
-	defer r.s.gate.leave()
+	defer r.s.gate.Leave()
 	return r.view.leaves(from, to, yield)
 }
 
@@ -370,7 +370,7 @@ func (r *reader) scanPrefix(space, prefix []byte, yield func(store.Row) error) e
 	if err := r.enter(); err != nil {
 		return err
 	}
-	defer r.s.gate.leave()
+	defer r.s.gate.Leave()
 	from := slices.Concat(space, prefix)
 	return scan(r.view.snap, from, prefixEnd(from), len(space), false, yield)
 }
@@ -379,7 +379,7 @@ func (r *reader) ScanIndex(from, to []byte, reverse bool, yield func(store.Row) 
 	if err := r.enter(); err != nil {
 		return err
 	}
-	defer r.s.gate.leave()
+	defer r.s.gate.Leave()
 	lower, upper := append([]byte{kindIndex}, from...), []byte{kindIndex + 1}
 	if to != nil {
 		upper = append([]byte{kindIndex}, to...)
@@ -391,7 +391,7 @@ func (r *reader) Close() error {
 	if err := r.enter(); err != nil {
 		return err
 	}
-	defer r.s.gate.leave()
+	defer r.s.gate.Leave()
 	if r.closed.Swap(true) {
 		return store.ErrClosed
 	}
