@@ -59,7 +59,8 @@ soak: build ## Offer a server twice what it can do for SOAK (1h) and check it al
 .PHONY: deps
 deps: $(STATICCHECK) ## Install what the tests need (Debian packages as root or by sudo)
 	@$(call install,gcc:gcc gcc:libc6-dev systemd-analyze:systemd python3:python3 chromium:chromium curl:curl ent:ent rngtest:rng-tools5 dieharder:dieharder \
-		softhsm2-util:softhsm2 pkcs11-tool:opensc pkcs11-tool:opensc-pkcs11 swtpm:swtpm tpm2:tpm2-tools openssl:openssl)
+		softhsm2-util:softhsm2 pkcs11-tool:opensc pkcs11-tool:opensc-pkcs11 swtpm:swtpm tpm2:tpm2-tools openssl:openssl \
+		/usr/lib/postgresql/15/bin/initdb:postgresql)
 
 $(STATICCHECK):
 	@mkdir -p $(@D)
@@ -91,6 +92,8 @@ fuzz: ## Run each fuzz test for FUZZTIME (5m)
 .PHONY: bench
 bench: build ## Measure the house beside the limits of this machine (BENCHFLAGS are the program's)
 	bin/countroom-bench $(BENCHFLAGS)
+	@$(call install,/usr/lib/postgresql/15/bin/initdb:postgresql)
+	go test -run '^$$' -bench SpinsOverPostgres -benchtime 20s ./cmd/appliance
 
 .PHONY: clean
 clean: ## Remove what was built; the data of make run stays

@@ -36,6 +36,7 @@ import (
 	"countroom/ledger/entry"
 	"countroom/ledger/store"
 	"countroom/ledger/store/pebble"
+	"countroom/ledger/store/postgres"
 	"countroom/ledger/system"
 	"countroom/ledger/tlog"
 	"countroom/rngcert/chance"
@@ -51,6 +52,9 @@ type Config struct {
 	Origin  string // of a new log; default "countroom.invalid/" and eight random hex digits
 	Node    string // default the host's name
 	Release string
+	// Postgres is the connection string of a database that keeps the log instead
+	// of Dir/store; package postgres tells what it may hold. All else stays in Dir.
+	Postgres string
 
 	Limits     epoch.Limits        // of seed epochs
 	SessionAge time.Duration       // of player sessions
@@ -132,7 +136,7 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 			a.Close(ctx)
 		}
 	}()
-	if err := a.openStore(&cfg); err != nil {
+	if err := a.openStore(ctx, &cfg); err != nil {
 		return nil, err
 	}
 	founded := a.Store.Head().Size > 0
@@ -184,7 +188,21 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	return a, nil
 }
 
-func (a *Appliance) openStore(cfg *Config) error {
+func (a *Appliance) openStore(ctx context.Context, cfg *Config) error {
+	if cfg.Postgres != "" {
+		if _, err := os.Stat(filepath.Join(cfg.Dir, "store")); err == nil {
+			return fmt.Errorf("%s holds a log of its own: a house has its log there or in a database, not in both", filepath.Join(cfg.Dir, "store"))
+		}
+		st, err := postgres.Open(ctx, postgres.Options{DSN: cfg.Postgres, Create: true, Logger: cfg.Log})
+		if err != nil {
+			return err
+		}
+		a.Store = st
+		if wrap := cfg.Machine.WrapStore; wrap != nil {
+			a.Store = wrap(st)
+		}
+		return nil
+	}
 	opts := pebble.Options{Create: true, ReserveBytes: cfg.Reserve, Logger: cfg.Log, FS: cfg.Machine.StoreFS}
 	dir := filepath.Join(cfg.Dir, "store")
 	st, err := pebble.Open(dir, opts)

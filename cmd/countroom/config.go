@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"regexp"
 	"strconv"
@@ -25,6 +26,7 @@ type config struct {
 	Listen string `yaml:"listen"`
 	Origin string `yaml:"origin"`
 	Node   string `yaml:"node"`
+	Store  string `yaml:"store"`
 
 	TLS struct {
 		Certificate string `yaml:"certificate"`
@@ -66,6 +68,7 @@ func (c *config) options() []option {
 		{"listen", "address to serve on", &c.Listen},
 		{"origin", "name of a new log, such as casino.example/main; it is never changed or used again", &c.Origin},
 		{"node", "name of this machine in the log (default the host's name)", &c.Node},
+		{"store", "postgres://… URL of a database that keeps the log (default: the data directory)", &c.Store},
 		{"tls-certificate", "PEM file with the certificate chain", &c.TLS.Certificate},
 		{"tls-key", "PEM file with the certificate's key", &c.TLS.Key},
 		{"allow-plaintext", "serve beyond this machine without TLS, behind something that adds it", &c.AllowPlaintext},
@@ -213,6 +216,9 @@ func (c *config) check() error {
 	if c.Data == "" {
 		return errors.New("data: expected a directory")
 	}
+	if c.Store != "" && !strings.HasPrefix(c.Store, "postgres://") && !strings.HasPrefix(c.Store, "postgresql://") {
+		return errors.New("store: expected postgres://user@host/database, or nothing for the data directory")
+	}
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %q: expected host:port", c.Listen)
@@ -276,6 +282,9 @@ func configCommand() *cobra.Command {
 				if _, err := merged.certificate(); err != nil {
 					return err
 				}
+			}
+			if u, err := url.Parse(merged.Store); err == nil && u.User != nil {
+				merged.Store = u.Redacted()
 			}
 			e := yaml.NewEncoder(c.OutOrStdout())
 			e.SetIndent(2)
