@@ -4,13 +4,14 @@
 // signer take each batch in turn; and nobody hears of an entry before a signed
 // checkpoint covers it.
 //
-//	Update ─► queue ─► writer ─► open batch ─► committer ─────────► receipts
-//	                   (closures, folds)       (Trillian, store,
-//	                                            guard, checkpoint)
+//	Update ─► queue ─► writer ─► open batch ─► committer ─► signing stage ─► receipts
+//	                   (closures, folds)       (Trillian,   (guard,
+//	                                            store)       checkpoint)
 //
 // The stages overlap: while a batch is committed and signed the next is being
-// filled, and receipts are built by those who wait for them. No timer is
-// involved.
+// filled, and receipts are built by those who wait for them. Where signing is
+// slow the committer goes on, and one signature covers what it committed
+// meanwhile. No batch waits for a timer.
 package ledger
 
 import (
@@ -22,6 +23,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
@@ -66,6 +68,9 @@ type Config struct {
 	Guard  *Guard
 	// Signer signs checkpoints; its key is Ed25519.
 	Signer signature.Signer
+	// Signatures is how many the signer makes at once; default 1. More shorten the
+	// answer where a signature takes long, as over a network.
+	Signatures int
 
 	Clock  Clock        // default the machine's
 	Random io.Reader    // of entries' identities; default crypto/rand
@@ -91,6 +96,8 @@ type Config struct {
 	// needs for look-ups by hash and nothing else does. A log that was begun
 	// without it has it for the entries from then on.
 	LeafHashes bool
+
+	patience time.Duration // with the signer, before play stops; default signerPatience
 }
 
 // batchMost bounds the entries of one batch, so that a batch always fits the
@@ -145,6 +152,7 @@ type Ledger struct {
 
 	signedMu   sync.Mutex
 	signedMore chan struct{} // closed and replaced with each new checkpoint
+	unsigned   *unsigned
 
 	toCommit  chan *batch
 	flush     chan struct{}
@@ -221,7 +229,8 @@ type batch struct {
 	rows    []dirty
 	waiters []*request
 	bytes   int
-	head    store.Head // after the commit
+	head    store.Head    // after the commit
+	over    chan struct{} // closed when its commands have their answers
 }
 
 type dirty struct {

@@ -43,6 +43,12 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if cfg.IndexRun == 0 {
 		cfg.IndexRun = indexRun
 	}
+	if cfg.Signatures == 0 {
+		cfg.Signatures = 1
+	}
+	if cfg.patience == 0 {
+		cfg.patience = signerPatience
+	}
 	head := cfg.Store.Head()
 	l := &Ledger{
 		cfg: cfg, store: cfg.Store, books: cfg.Books, size: head.Size,
@@ -50,13 +56,14 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		random: bufio.NewReaderSize(cfg.Random, 4096), number: 1,
 		toCommit: make(chan *batch), flush: make(chan struct{}, 1),
 		signedMore: make(chan struct{}), quit: make(chan struct{}), m: newMetrics(),
+		unsigned: newUnsigned(),
 	}
 	l.tx.l = l
 	l.follow.passive.Store(cfg.Passive)
 	if !cfg.Passive {
 		l.term.Store(head.Term + 1)
 	}
-	l.open = &batch{number: l.number, base: l.size}
+	l.open = l.newBatch()
 	l.durable.Store(head.Size)
 	if err := l.openSigner(); err != nil {
 		return nil, err
@@ -93,9 +100,8 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		return nil, fmt.Errorf("%w: an empty store, but size %d was signed", ErrFork, cfg.Guard.Last().Size)
 	}
 	if !cfg.Passive {
-		l.done.Add(2)
-		go l.write()
-		go l.commitAll()
+		l.done.Add(stages)
+		l.begin()
 	}
 	if cfg.ReadOnly {
 		l.noSpace.Store(true)
@@ -220,3 +226,12 @@ func (l *Ledger) openIndex(head store.Head) error {
 	}
 	return err
 }
+
+// begin starts the writer's stages, which are counted in done already.
+func (l *Ledger) begin() {
+	go l.write()
+	go l.commitAll()
+	go l.signAll()
+}
+
+const stages = 3

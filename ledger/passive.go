@@ -245,17 +245,16 @@ func (l *Ledger) Promote(term uint64) error {
 	l.mu.Lock()
 	err := l.stopped
 	if err == nil {
-		l.done.Add(2)
+		l.done.Add(stages)
 	}
 	l.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	l.term.Store(term)
-	l.open = &batch{number: l.number, base: l.size}
+	l.open = l.newBatch()
 	l.follow.passive.Store(false)
-	go l.write()
-	go l.commitAll()
+	l.begin()
 	return nil
 }
 

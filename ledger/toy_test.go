@@ -203,22 +203,29 @@ func (r *rig) must(c Command) Receipt {
 
 func (r *rig) verify(got Receipt) tlog.Checkpoint {
 	r.t.Helper()
-	v, err := tlog.NewVerifier(r.VKey())
+	cp, err := r.check(got)
 	if err != nil {
 		r.t.Fatal(err)
+	}
+	return cp
+}
+
+func (r *rig) check(got Receipt) (cp tlog.Checkpoint, err error) {
+	v, err := tlog.NewVerifier(r.VKey())
+	if err != nil {
+		return cp, err
 	}
 	p, err := tlog.ParseReceipt(got.Proof)
 	if err != nil {
-		r.t.Fatal(err)
+		return cp, err
 	}
-	cp, err := p.Verify(got.Leaf, v)
-	if err != nil {
-		r.t.Fatal(err)
+	if cp, err = p.Verify(got.Leaf, v); err != nil {
+		return cp, err
 	}
 	if p.Index != got.Index || cp.Size <= got.Index {
-		r.t.Fatalf("receipt of entry %d in a log of %d for entry %d", p.Index, cp.Size, got.Index)
+		return cp, fmt.Errorf("receipt of entry %d in a log of %d for entry %d", p.Index, cp.Size, got.Index)
 	}
-	return cp
+	return cp, nil
 }
 
 func (r *rig) sum(name string) (sum int64) {

@@ -2,16 +2,13 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"countroom/ledger/entry"
-	"countroom/ledger/store"
 	"countroom/ledger/system"
-	"countroom/ledger/tlog"
 )
 
 // write is the writer: it runs what is queued and hands the open batch over as
@@ -42,7 +39,7 @@ func (l *Ledger) write() {
 		case <-wake:
 		case hand <- l.open:
 			l.number++
-			l.open = &batch{number: l.number, base: l.size}
+			l.open = l.newBatch()
 			l.rows.age(l.durable.Load())
 			l.keys.age(l.index.cursor(), l.size)
 		case <-l.quit:
@@ -208,9 +205,8 @@ func (l *Ledger) park(r *request, missing []string) {
 	}()
 }
 
-// commitAll makes batches durable and signs them, one at a time, while the
-// writer fills the next. To begin a commit while the signature before it is
-// still under way would make more and smaller batches, and each has its price.
+// commitAll makes batches durable, one at a time, while the writer fills the
+// next, and hands them to the signing stage.
 func (l *Ledger) commitAll() {
 	defer l.done.Done()
 	defer close(l.flush)
@@ -220,19 +216,19 @@ func (l *Ledger) commitAll() {
 			if err := l.commitBatch(b); err != nil {
 				failed = true
 				l.fail(fmt.Errorf("committing entries %d to %d: %w", b.base, b.base+uint64(len(b.leaves))-1, err))
-			} else {
-				failed = !l.signUntilDone(b.head)
 			}
 		}
-		if failed {
+		if failed || !l.unsigned.add(b) {
+			failed = true
 			l.giveUp(b.waiters)
 			continue
 		}
-		s := l.signed.Load()
-		for _, r := range b.waiters {
-			r.signed = s
+		l.answerSigned()
+		// To begin a commit while a quick signature is under way would make more
+		// and smaller batches, and each has its price. A slow one is not waited for.
+		if !l.unsigned.slow.Load() {
+			<-b.over
 		}
-		l.answer(b.waiters...)
 	}
 }
 
@@ -281,63 +277,6 @@ func (l *Ledger) noteDurable(base uint64, records []entry.Record, size uint64) (
 		}
 	}
 	return nil
-}
-
-// signUntilDone waits for a silent signer: nothing is answered meanwhile and
-// nothing new is accepted. It reports false when the ledger has to end.
-func (l *Ledger) signUntilDone(head store.Head) bool {
-	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		err := l.sign(head)
-		if err == nil {
-			if l.signerErr.Swap(nil) != nil {
-				l.cfg.Log.Info("the signer answers again")
-			}
-			return true
-		}
-		if !errors.Is(err, ErrSigner) {
-			l.fail(err)
-			return false
-		}
-		if l.signerErr.Swap(&err) == nil {
-			l.cfg.Log.Error("play stops until the signer answers", "error", err)
-		}
-		select {
-		case <-time.After(wait):
-		case <-l.quit:
-			return false
-		}
-	}
-}
-
-// sign lets a durable head past the guard, signs and publishes it.
-func (l *Ledger) sign(head store.Head) error {
-	start := time.Now()
-	last := l.cfg.Guard.Last()
-	var consistency []tlog.Hash
-	if last.Size > 0 && head.Size > last.Size {
-		var err error
-		if consistency, err = l.tree.Consistency(last.Size, head.Size); err != nil {
-			return err
-		}
-	}
-	if err := l.cfg.Guard.Allow(SignedHead{head.Term, head.Size, head.Root}, consistency); err != nil {
-		return err
-	}
-	cp, err := tlog.Sign(tlog.Checkpoint{Origin: l.cfg.Origin, Size: head.Size, Root: head.Root}, l.signer)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrSigner, err)
-	}
-	l.publish(&Signed{Size: head.Size, Root: head.Root, Checkpoint: cp})
-	l.m.signSeconds.Observe(time.Since(start).Seconds())
-	return nil
-}
-
-func (l *Ledger) publish(s *Signed) {
-	l.signed.Store(s)
-	l.signedMu.Lock()
-	close(l.signedMore)
-	l.signedMore = make(chan struct{})
-	l.signedMu.Unlock()
 }
 
 // flushIndex trails behind the commits and writes long runs of index rows.
