@@ -8,13 +8,7 @@
 // looked for again with each call until it is back.
 package pkcs11
 
-import (
-	"errors"
-	"fmt"
-	"io"
-	"os"
-	"strings"
-)
+import "errors"
 
 var (
 	// ErrModule reports a PKCS #11 module that cannot be loaded.
@@ -69,32 +63,4 @@ type Origin struct {
 	Local            bool // made on the token, or a copy of a key that was
 	AlwaysSensitive  bool
 	NeverExtractable bool
-}
-
-// pinMost is more than any token takes.
-const pinMost = 256
-
-// readPIN reads the PIN in a file that only its owner may use.
-func readPIN(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("%w: pin-source: %w", ErrPIN, err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return "", fmt.Errorf("%w: pin-source: %w", ErrPIN, err)
-	}
-	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("%w: pin-source %s has mode %v, expected a regular file that only its owner may read: chmod 0600 %s", ErrPIN, path, info.Mode(), path)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, pinMost+2))
-	if err != nil {
-		return "", fmt.Errorf("%w: pin-source %s: %w", ErrPIN, path, err)
-	}
-	pin := strings.TrimSuffix(string(b), "\n")
-	if pin == "" || len(pin) > pinMost || strings.ContainsAny(pin, "\x00\n") {
-		return "", fmt.Errorf("%w: pin-source %s: expected one line with the PIN", ErrPIN, path)
-	}
-	return pin, nil
 }

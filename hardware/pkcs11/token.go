@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"countroom/hardware/pinfile"
+
 	p11 "github.com/miekg/pkcs11"
 )
 
@@ -346,9 +348,9 @@ func (t *Token) login(c *p11.Ctx) error {
 	if modules.refused[key] {
 		return fmt.Errorf("%w: %s: this process had a PIN refused and tries no other: correct %s and start again", ErrPIN, t.uri, t.pin)
 	}
-	pin, err := readPIN(t.pin)
+	pin, err := pinfile.Read(t.pin)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %s: pin-source: %w", ErrPIN, t.uri, err)
 	}
 	switch err := c.Login(t.first, p11.CKU_USER, pin); err {
 	case nil, p11.Error(p11.CKR_USER_ALREADY_LOGGED_IN):
