@@ -326,13 +326,13 @@ func openOrigin(files Files, dir, want string, founded bool) (string, error) {
 }
 
 type keys struct {
-	checkpoint, seeds, exports *signer.Software
+	checkpoint, seeds, exports signer.Signer
 	seal, token, vault         [32]byte
 }
 
 // openKeys loads a house's keys; only a house that has no log yet gets new ones.
 func openKeys(files Files, dir string, founded bool) (k keys, err error) {
-	load := func(name string, alg signer.Algorithm) (*signer.Software, error) {
+	load := func(name string, alg signer.Algorithm) (signer.Signer, error) {
 		path := filepath.Join(dir, name+".pem")
 		if founded {
 			return signer.Load(files, path, alg)
@@ -367,7 +367,7 @@ func (k *keys) public(origin string) ([]system.Key, error) {
 	list := []system.Key{{Algorithm: "ed25519", Assurance: k.checkpoint.Assurance(), Public: vkey, Role: system.RoleCheckpoint}}
 	for _, p256 := range []struct {
 		role string
-		key  *signer.Software
+		key  signer.Signer
 	}{{system.RoleSeeds, k.seeds}, {system.RoleExports, k.exports}} {
 		der, err := x509.MarshalPKIXPublicKey(p256.key.Public().(*ecdsa.PublicKey))
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -15,8 +16,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
-	"github.com/sigstore/sigstore/pkg/signature"
+	"countroom/hardware/pinfile"
+
+	"github.com/youmark/pkcs8"
 )
 
 var (
@@ -27,23 +31,11 @@ var (
 )
 
 const (
-	pemType    = "PRIVATE KEY" // PKCS #8, RFC 7468, section 10
-	keyMode    = 0o600
-	keySizeMax = 16 << 10
+	pemType       = "PRIVATE KEY"           // PKCS #8, RFC 7468, section 10
+	pemTypeSealed = "ENCRYPTED PRIVATE KEY" // the same, section 11
+	keyMode       = 0o600
+	keySizeMax    = 16 << 10
 )
-
-// healthMessage is no checkpoint, which ends with a line feed, and no JSON.
-const healthMessage = "countroom/signer-health/v1"
-
-// Software is a key in a file. Whoever can read the file or the memory of the
-// process has the key; Assurance says so.
-type Software struct {
-	signature.Signer
-	verifier signature.Verifier
-	public   crypto.PublicKey
-}
-
-var _ Signer = (*Software)(nil)
 
 // Files is where keys are kept.
 type Files interface {
@@ -65,86 +57,117 @@ type Disk struct{}
 //
 // A house that exists has its keys: it calls Load, for a key made anew would be
 // another house's.
-func LoadOrCreate(files Files, path string, alg Algorithm, rand io.Reader) (*Software, error) {
-	s, err := Load(files, path, alg)
+func LoadOrCreate(files Files, path string, alg Algorithm, rand io.Reader) (Signer, error) {
+	f, o := keyFile{path: path}, Options{Files: files, Rand: rand}
+	k, err := f.load(o, alg)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return s, err
+		return k, err
 	}
-	key, err := generate(alg, rand)
-	if err != nil {
-		return nil, fmt.Errorf("signer: making %s: %w", path, err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, fmt.Errorf("signer: making %s: %w", path, err)
-	}
-	err = files.CreatePrivate(path, pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}))
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("signer: creating %s: %w", path, err)
+	if err := f.create(o, alg); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
 	}
 	// Read it back: what is on the disk is what counts.
-	return Load(files, path, alg)
+	return f.load(o, alg)
 }
 
 // Load loads the PKCS #8 PEM file at path. A missing file is fs.ErrNotExist; one
 // that its group or others may use is ErrKeyMode; one that holds anything but one
 // key of the algorithm is ErrKeyFile.
-func Load(files Files, path string, alg Algorithm) (*Software, error) {
-	data, err := files.ReadPrivate(path)
+func Load(files Files, path string, alg Algorithm) (Signer, error) {
+	return keyFile{path: path}.load(Options{Files: files}, alg)
+}
+
+// keyFile is a file with a key, and that with its passphrase, if it has one.
+type keyFile struct{ path, passphrase string }
+
+const fileScheme = "file:"
+
+// parseFile reads file:PATH?passphrase-file=PATH. What follows the first
+// question mark is no part of the path.
+func parseFile(uri string) (f keyFile, err error) {
+	path, query, asked := strings.Cut(strings.TrimPrefix(uri, fileScheme), "?")
+	f.path = path
+	if asked {
+		var ok bool
+		if f.passphrase, ok = strings.CutPrefix(query, "passphrase-file="); !ok || f.passphrase == "" || strings.Contains(f.passphrase, "&") {
+			return f, fmt.Errorf("signer: %q: expected passphrase-file= and a path after the question mark", uri)
+		}
+	}
+	if path == "" || strings.HasPrefix(path, "//") {
+		return f, fmt.Errorf("signer: %q: expected file: and a path", uri)
+	}
+	return f, nil
+}
+
+func openFile(uri string, alg Algorithm, o Options, create bool) (Signer, error) {
+	f, err := parseFile(uri)
 	if err != nil {
 		return nil, err
 	}
-	key, err := parse(data, alg)
-	clear(data)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w: restore it from a backup; a new key would not be this house's", ErrKeyFile, path, err)
-	}
-	s, err := newSoftware(key)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrKeyFile, path, err)
-	}
-	return s, nil
-}
-
-func newSoftware(key crypto.Signer) (*Software, error) {
-	s := &Software{public: key.Public()}
-	var err error
-	switch key := key.(type) {
-	case ed25519.PrivateKey:
-		if s.Signer, err = signature.LoadED25519Signer(key); err != nil {
-			return nil, err
-		}
-	case *ecdsa.PrivateKey:
-		if s.Signer, err = signature.LoadECDSASigner(key, crypto.SHA256); err != nil {
+	if create {
+		if err := f.create(o, alg); err != nil {
 			return nil, err
 		}
 	}
-	s.verifier, err = signature.LoadVerifier(s.public, crypto.SHA256)
-	return s, err
+	k, err := f.load(o, alg)
+	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, pinfile.ErrFile) {
+		return nil, fmt.Errorf("%w: %s: %w", ErrNoKey, uri, err)
+	}
+	return k, err
 }
 
-// Sign signs msg.
-func (s *Software) Sign(msg []byte) ([]byte, error) { return s.SignMessage(bytes.NewReader(msg)) }
-
-// Public returns an ed25519.PublicKey or an *ecdsa.PublicKey.
-func (s *Software) Public() crypto.PublicKey { return s.public }
-
-// Assurance returns "software".
-func (s *Software) Assurance() string { return "software" }
-
-// Health signs and verifies.
-func (s *Software) Health(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	sig, err := s.Sign([]byte(healthMessage))
+func (f keyFile) load(o Options, alg Algorithm) (Signer, error) {
+	data, err := o.Files.ReadPrivate(f.path)
 	if err != nil {
-		return fmt.Errorf("signer: health: %w", err)
+		return nil, err
 	}
-	if err := s.verifier.VerifySignature(bytes.NewReader(sig), bytes.NewReader([]byte(healthMessage))); err != nil {
-		return fmt.Errorf("signer: health: signature made does not verify: %w", err)
+	defer clear(data)
+	passphrase, assurance := "", AssuranceSoftware
+	if f.passphrase != "" {
+		assurance = AssuranceSealed
+		if passphrase, err = pinfile.Read(f.passphrase); err != nil {
+			return nil, fmt.Errorf("signer: %s: passphrase: %w", f.path, err)
+		}
+	}
+	private, err := parse(data, alg, passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w: restore it from a backup; a new key would not be this house's", ErrKeyFile, f.path, err)
+	}
+	return newSoftware(private, assurance), nil
+}
+
+func (f keyFile) create(o Options, alg Algorithm) error {
+	private, err := generate(alg, o.Rand)
+	if err != nil {
+		return fmt.Errorf("signer: making %s: %w", f.path, err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	block := &pem.Block{Type: pemType, Bytes: der}
+	if err == nil && f.passphrase != "" {
+		block.Type = pemTypeSealed
+		var passphrase string
+		if passphrase, err = pinfile.Read(f.passphrase); err == nil {
+			block.Bytes, err = pkcs8.MarshalPrivateKey(private, []byte(passphrase), sealing)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("signer: making %s: %w", f.path, err)
+	}
+	defer clear(der)
+	if err := o.Files.CreatePrivate(f.path, pem.EncodeToMemory(block)); err != nil {
+		return fmt.Errorf("signer: creating %s: %w", f.path, err)
 	}
 	return nil
+}
+
+func newSoftware(private crypto.Signer, assurance string) *key {
+	k := &key{alg: ECDSAP256, public: private.Public(), assurance: assurance}
+	hash := crypto.SHA256
+	if _, ok := private.(ed25519.PrivateKey); ok {
+		k.alg, hash = Ed25519, 0
+	}
+	k.sign = func(_ context.Context, input []byte) ([]byte, error) { return private.Sign(rand.Reader, input, hash) }
+	return k
 }
 
 // generate makes a key from the bytes of rand and nothing else; the standard
@@ -174,17 +197,35 @@ func generate(alg Algorithm, rand io.Reader) (crypto.Signer, error) {
 	return nil, fmt.Errorf("algorithm %d, want Ed25519 or ECDSAP256", alg)
 }
 
-// parse reads one PEM block with one PKCS #8 key of the algorithm.
-func parse(data []byte, alg Algorithm) (crypto.Signer, error) {
+// parse reads one PEM block with one PKCS #8 key of the algorithm. An empty
+// passphrase is for a key that is not encrypted.
+func parse(data []byte, alg Algorithm, passphrase string) (crypto.Signer, error) {
 	block, rest := pem.Decode(data)
-	if block == nil || block.Type != pemType || len(block.Headers) != 0 {
-		return nil, fmt.Errorf("want one PEM block %q", pemType)
+	want := pemType
+	if passphrase != "" {
+		want = pemTypeSealed
+	}
+	switch {
+	case block != nil && block.Type == pemType && want == pemTypeSealed:
+		return nil, errors.New("the key is not encrypted, though a passphrase-file is given")
+	case block != nil && block.Type == pemTypeSealed && want == pemType:
+		return nil, errors.New("the key is encrypted: give its passphrase-file")
+	case block == nil || block.Type != want || len(block.Headers) != 0:
+		return nil, fmt.Errorf("expected one PEM block %q", want)
 	}
 	defer clear(block.Bytes)
 	if len(bytes.TrimSpace(rest)) != 0 {
 		return nil, errors.New("something follows the key")
 	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	var key any
+	var err error
+	if passphrase == "" {
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	} else if err = checkSealed(block.Bytes); err == nil {
+		if key, _, err = pkcs8.ParsePrivateKey(block.Bytes, []byte(passphrase)); err != nil {
+			err = fmt.Errorf("wrong passphrase, or not the file that it was: %w", err)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +239,7 @@ func parse(data []byte, alg Algorithm) (crypto.Signer, error) {
 			return key, nil
 		}
 	}
-	return nil, fmt.Errorf("holds a %T, want a key for %v", key, alg)
+	return nil, fmt.Errorf("holds a %T, expected a key for %v", key, alg)
 }
 
 // ReadPrivate reads a key file, which is never large.

@@ -2,6 +2,7 @@ package signer
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -22,6 +23,7 @@ import (
 	"testing"
 
 	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/youmark/pkcs8"
 )
 
 var algorithms = []Algorithm{Ed25519, ECDSAP256}
@@ -39,7 +41,7 @@ func TestSigstoreVerifiesOurSignatures(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, msg := range [][]byte{nil, {}, []byte("example.com/house\n1\n"), bytes.Repeat([]byte{7}, 1<<17)} {
-				direct, err := s.Sign(msg)
+				direct, err := s.Sign(nil, input(alg, msg), hashOf(alg))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -70,12 +72,12 @@ func TestSigstoreVerifiesOurSignatures(t *testing.T) {
 func TestSignatureFormats(t *testing.T) {
 	msg := []byte("message")
 	s := newKey(t, filepath.Join(t.TempDir(), "key"), Ed25519)
-	sig, err := s.Sign(msg)
+	sig, err := s.SignMessage(bytes.NewReader(msg))
 	if err != nil || !ed25519.Verify(s.Public().(ed25519.PublicKey), msg, sig) {
 		t.Errorf("Ed25519 over the message: %x, %v", sig, err)
 	}
 	s = newKey(t, filepath.Join(t.TempDir(), "key"), ECDSAP256)
-	sig, err = s.Sign(msg)
+	sig, err = s.SignMessage(bytes.NewReader(msg))
 	digest := sha256.Sum256(msg)
 	if err != nil || !ecdsa.VerifyASN1(s.Public().(*ecdsa.PublicKey), digest[:], sig) {
 		t.Errorf("ECDSA over SHA-256, in DER: %x, %v", sig, err)
@@ -235,18 +237,36 @@ func TestBrokenKeyFileIsRefused(t *testing.T) {
 	}
 }
 
-// muddled signs with no key at all.
-type muddled struct{ signature.Signer }
-
-func (muddled) SignMessage(io.Reader, ...signature.SignOption) ([]byte, error) {
-	return make([]byte, ed25519.SignatureSize), nil
+func TestHealthNoticesBadSignatures(t *testing.T) {
+	s := newKey(t, filepath.Join(t.TempDir(), "key"), Ed25519).(*key)
+	s.sign = func(context.Context, []byte) ([]byte, error) { return make([]byte, ed25519.SignatureSize), nil }
+	if err := s.Health(t.Context()); !errors.Is(err, ErrSignature) {
+		t.Errorf("a signature that does not verify passed: %v", err)
+	}
+	// What a device gives is verified each time.
+	s.assurance = AssurancePKCS11
+	if sig, err := s.SignMessage(strings.NewReader("message")); !errors.Is(err, ErrSignature) {
+		t.Errorf("got %x, %v", sig, err)
+	}
 }
 
-func TestHealthNoticesBadSignatures(t *testing.T) {
-	s := newKey(t, filepath.Join(t.TempDir(), "key"), Ed25519)
-	s.Signer = muddled{s.Signer}
-	if err := s.Health(t.Context()); err == nil {
-		t.Error("a signature that does not verify passed")
+// The two faces of a signer take what they are meant to and nothing else.
+func TestHashesAreTheAlgorithms(t *testing.T) {
+	digest := sha256.Sum256(nil)
+	for _, alg := range algorithms {
+		s := newKey(t, filepath.Join(t.TempDir(), "key"), alg)
+		for _, hash := range []crypto.Hash{0, crypto.SHA256, crypto.SHA384, crypto.SHA512} {
+			if _, err := s.Sign(nil, digest[:], hash); (err == nil) != (hash == hashOf(alg)) {
+				t.Errorf("%v with %v: %v", alg, hash, err)
+			}
+		}
+		if _, err := s.Sign(nil, digest[:], nil); err == nil {
+			t.Errorf("%v without a hash function", alg)
+		}
+	}
+	s := newKey(t, filepath.Join(t.TempDir(), "key"), ECDSAP256)
+	if _, err := s.Sign(nil, digest[:31], crypto.SHA256); err == nil {
+		t.Error("a digest of 31 bytes was signed")
 	}
 }
 
@@ -254,25 +274,26 @@ func FuzzParse(f *testing.F) {
 	for _, alg := range algorithms {
 		f.Add(keyPEM(f, must(generate(alg, rand.Reader))), int(alg))
 	}
+	sealed := must(pkcs8.MarshalPrivateKey(must(generate(Ed25519, rand.Reader)), []byte("passphrase"), &pkcs8.Opts{
+		Cipher: pkcs8.AES256CBC, KDFOpts: pkcs8.ScryptOpts{SaltSize: 8, CostParameter: 2, BlockSize: 1, ParallelizationParameter: 1}}))
+	f.Add(pem.EncodeToMemory(&pem.Block{Type: pemTypeSealed, Bytes: sealed}), int(Ed25519))
 	f.Add([]byte("-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n"), int(Ed25519))
 	f.Add([]byte{}, int(ECDSAP256))
 	f.Fuzz(func(t *testing.T, data []byte, alg int) {
-		key, err := parse(data, Algorithm(alg))
+		parse(data, Algorithm(alg), "passphrase")
+		key, err := parse(data, Algorithm(alg), "")
 		if err != nil {
 			return
 		}
 		// What parses also signs, and is what was asked for.
-		s, err := newSoftware(key)
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := newSoftware(key, AssuranceSoftware)
 		if err := s.Health(t.Context()); err != nil {
 			t.Error(err)
 		}
 		if _, ed := key.(ed25519.PrivateKey); ed != (Algorithm(alg) == Ed25519) {
 			t.Errorf("asked for %v, got %T", Algorithm(alg), key)
 		}
-		if again, err := parse(keyPEM(t, key), Algorithm(alg)); err != nil || !equal(again.Public(), key.Public()) {
+		if again, err := parse(keyPEM(t, key), Algorithm(alg), ""); err != nil || !equal(again.Public(), key.Public()) {
 			t.Errorf("written and read again it is another key, %v", err)
 		}
 	})
@@ -280,12 +301,12 @@ func FuzzParse(f *testing.F) {
 
 func BenchmarkSignEd25519(b *testing.B) {
 	key := must(generate(Ed25519, rand.Reader)).(ed25519.PrivateKey)
-	s := must(newSoftware(key))
+	s := newSoftware(key, AssuranceSoftware)
 	msg := []byte("example.com/house\n123456789\nqINS1GRFhWHwdkUeqLEoP4yEMkTBBzxBkGwGQlVlVcs=\n")
 	b.Run("signer", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := s.Sign(msg); err != nil {
+			if _, err := s.SignMessage(bytes.NewReader(msg)); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -299,7 +320,20 @@ func BenchmarkSignEd25519(b *testing.B) {
 	})
 }
 
-func newKey(t *testing.T, path string, alg Algorithm) *Software {
+// input is what a crypto.Signer takes for a message.
+func input(alg Algorithm, msg []byte) []byte {
+	if alg == Ed25519 {
+		return msg
+	}
+	digest := sha256.Sum256(msg)
+	return digest[:]
+}
+
+func hashOf(alg Algorithm) crypto.Hash {
+	return map[Algorithm]crypto.Hash{Ed25519: 0, ECDSAP256: crypto.SHA256}[alg]
+}
+
+func newKey(t *testing.T, path string, alg Algorithm) Signer {
 	t.Helper()
 	s, err := LoadOrCreate(Disk{}, path, alg, rand.Reader)
 	if err != nil {
@@ -308,7 +342,7 @@ func newKey(t *testing.T, path string, alg Algorithm) *Software {
 	return s
 }
 
-func createFrom(t *testing.T, alg Algorithm, source io.Reader) *Software {
+func createFrom(t *testing.T, alg Algorithm, source io.Reader) Signer {
 	t.Helper()
 	s, err := LoadOrCreate(Disk{}, filepath.Join(t.TempDir(), "key"), alg, source)
 	if err != nil {

@@ -31,7 +31,7 @@ func Seal(sealKey [32]byte, context []byte, iv [12]byte, secret, salt [32]byte) 
 	copy(plain[:32], secret[:])
 	copy(plain[32:], salt[:])
 	out := append(make([]byte, 0, SealedSize), iv[:]...)
-	out = sealAEAD(sealKey).Seal(out, iv[:], plain[:], sealContext(context))
+	out = sealAEAD(sealKey).Seal(out, iv[:], plain[:], SealData(context))
 	clear(plain[:])
 	return out
 }
@@ -41,7 +41,7 @@ func Open(sealKey [32]byte, context, sealed []byte) (secret, salt [32]byte, err 
 	if len(sealed) != SealedSize {
 		return secret, salt, fmt.Errorf("%w: %d bytes, want %d", ErrSealed, len(sealed), SealedSize)
 	}
-	plain, err := sealAEAD(sealKey).Open(nil, sealed[:sealIVSize], sealed[sealIVSize:], sealContext(context))
+	plain, err := sealAEAD(sealKey).Open(nil, sealed[:sealIVSize], sealed[sealIVSize:], SealData(context))
 	if err != nil {
 		return secret, salt, ErrSealed
 	}
@@ -63,6 +63,8 @@ func sealAEAD(key [32]byte) cipher.AEAD {
 	return aead
 }
 
-func sealContext(context []byte) []byte {
+// SealData is the associated data of a seal, for devices that hold the key
+// themselves.
+func SealData(context []byte) []byte {
 	return appendField(appendField(nil, sealTag), context)
 }
