@@ -161,11 +161,11 @@ func (t *Token) Close() error {
 var errFinalised = errors.New("not initialised")
 
 // initialise starts the module anew, so that it looks for its tokens, unless
-// somebody did so since the generation that failed.
-func (m *module) initialise(failed uint64) error {
+// somebody did so since the generation that failed, or the token was closed.
+func (m *module) initialise(t *Token, failed uint64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.generation != failed || time.Since(m.initialised) < restPause {
+	if m.tokens[t.uri] != t || m.generation != failed || time.Since(m.initialised) < restPause {
 		return nil
 	}
 	m.ctx.Finalize() // of a module that is in no state to answer: what follows tells
@@ -209,7 +209,7 @@ func (t *Token) again(login bool, f work) error {
 	if !gone(err) {
 		return err
 	}
-	if err := t.m.initialise(generation); err != nil {
+	if err := t.m.initialise(t, generation); err != nil {
 		return err
 	}
 	_, err = t.once(login, f)
@@ -220,6 +220,9 @@ func (t *Token) once(login bool, f work) (uint64, error) {
 	t.m.mu.RLock()
 	defer t.m.mu.RUnlock()
 	generation := t.m.generation
+	if t.m.tokens[t.uri] != t { // nobody may start a module that was closed
+		return generation, fmt.Errorf("pkcs11: %s: closed", t.uri)
+	}
 	if generation == 0 || t.m.failed != nil {
 		return generation, fmt.Errorf("%w: %s: %w: %v", ErrModule, t.m.path, p11.Error(p11.CKR_CRYPTOKI_NOT_INITIALIZED), t.m.failed)
 	}

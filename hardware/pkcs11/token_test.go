@@ -376,6 +376,23 @@ func TestKeyThatCouldLeave(t *testing.T) {
 	}
 }
 
+// What was under way when a token was closed does not start its module again.
+func TestClosedTokenStaysClosed(t *testing.T) {
+	store := softhsm.New(t)
+	store.Add("house")
+	uri := parse(t, store.URI("house", "key"))
+	token, err := pkcs11.Open(t.Context(), uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := token.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := token.Random(t.Context(), make([]byte, 8)); err == nil || !strings.Contains(err.Error(), "closed") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func BenchmarkSign(b *testing.B) {
 	store := softhsm.New(b)
 	store.Add("house")
