@@ -168,6 +168,7 @@ func tell(t *testing.T) *story {
 	s.add(&system.HouseActive{Node: "count-1", Reason: "start", Release: "0.1.0", Root: root, Size: size, Term: 2})
 	s.add(&system.HouseRestored{Backup: fixed("back-up"), Reason: s.because("the disk of count-1 was lost"), Root: root, Signed: size, Size: size})
 	s.officers()
+	s.pair()
 	return s
 }
 

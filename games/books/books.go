@@ -35,6 +35,8 @@ func New(typ string) (entry.Record, error) {
 		return new(system.HouseCreated), nil
 	case "house.active":
 		return new(system.HouseActive), nil
+	case "house.active.v2":
+		return new(system.PairActive), nil
 	case "house.restored":
 		return new(system.HouseRestored), nil
 	case "clock.stepped":

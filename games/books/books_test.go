@@ -343,6 +343,9 @@ func everyRecord() []entry.Record {
 		&system.HouseCreated{Header: header(), Format: number(), Keys: []system.Key{{Algorithm: text(), Assurance: text(), Public: text(), Role: text()}, {Algorithm: text(), Assurance: text(), Public: text(), Role: text()}}, Origin: text()},
 		&system.HouseRestored{Header: header(), Backup: hash(), Reason: hash(), Root: hash(), Signed: number(), Size: number()},
 		&system.HouseActive{Header: header(), Node: text(), Reason: text(), Release: text(), Root: hash(), Size: number(), Term: number()},
+		&system.PairActive{
+			Header: header(), Members: []system.Member{{Name: text(), Role: text()}}, Node: text(), Reason: text(), Release: text(), Root: hash(), Size: number(), Term: number(),
+		},
 		&system.ClockStepped{Header: header(), StepMicroseconds: -int64(number())},
 		&system.AlarmRaised{Header: header(), About: hash(), Alarm: text(), Count: number()},
 		&rounds.GameEnabled{Header: request(), Definition: raw(), Engine: text(), Game: text(), LeafMax: number(), Maths: hash(), PayoutMax: int64(number()), Reason: hash(), Release: text()},

@@ -102,6 +102,79 @@ func (r *HouseActive) Code(c *entry.Coder) {
 	c.Is("type", r.Type())
 }
 
+// Reasons for which a machine of a pair becomes the writer; a first process's is
+// "created".
+const (
+	ReasonStart      = "start"      // it was the writer before
+	ReasonTakeover   = "takeover"   // another was, and did not hand over
+	ReasonSwitchover = "switchover" // another was, and handed over as planned
+)
+
+// Roles of a pair's members.
+const (
+	RoleMachine = "machine" // keeps the log and may be its writer
+	RoleArbiter = "arbiter" // votes, and never writes
+)
+
+// Member is one of a pair: a machine or the arbiter.
+type Member struct{ Name, Role string }
+
+// PairActive says that a machine of a pair became the writer of the log
+// ("house.active.v2"). Its term is that of the consensus between the members,
+// in which terms without a writer may have passed.
+type PairActive struct {
+	entry.Header
+	Members []Member // by name
+	Node    string
+	Reason  string
+	Release string
+	Root    [32]byte // of the head it found
+	Size    uint64
+	Term    uint64
+}
+
+// Type is "house.active.v2".
+func (*PairActive) Type() string { return "house.active.v2" }
+
+// Code visits the members.
+func (r *PairActive) Code(c *entry.Coder) {
+	c.Actor(&r.Header)
+	c.At(&r.Header)
+	c.ID(&r.Header)
+	entry.List(c, "members", &r.Members, 16, func(c *entry.Coder, m *Member) {
+		c.Object("")
+		c.Text("name", &m.Name, 64)
+		c.Text("role", &m.Role, 32)
+		c.End()
+	})
+	c.Text("node", &r.Node, 64)
+	c.Text("reason", &r.Reason, 32)
+	c.Text("release", &r.Release, 64)
+	c.Hex("root", r.Root[:])
+	c.Uint("size", &r.Size)
+	c.Uint("term", &r.Term)
+	c.Is("type", r.Type())
+}
+
+// member tells what is wrong with the members, "" when nothing is.
+func (r *PairActive) member() string {
+	writer := false
+	for i, m := range r.Members {
+		switch {
+		case i > 0 && r.Members[i-1].Name >= m.Name:
+			return m.Name + " after " + r.Members[i-1].Name
+		case m.Role != RoleMachine && m.Role != RoleArbiter:
+			return m.Name + " as " + m.Role
+		case m.Name == r.Node && m.Role == RoleMachine:
+			writer = true
+		}
+	}
+	if !writer {
+		return "no machine " + r.Node
+	}
+	return ""
+}
+
 // HouseRestored says that the log was restored from a back-up
 // ("house.restored"). It follows the HouseActive of the first process after
 // that, in one commit. Where Signed is above Size, entries that the house had
@@ -216,6 +289,21 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		}
 		if r.Term != s.Term+1 {
 			return book.Broken("term", s.Term+1, r.Term)
+		}
+		rows.Put(StateKey, &State{Format: s.Format, Term: r.Term})
+	case *PairActive:
+		s := book.Get[State](rows, StateKey)
+		if s == nil {
+			return book.Broken("house-created-first", "house.created as entry 0", "house.active.v2")
+		}
+		if r.Size != index {
+			return book.Broken("active-head", "size "+strconv.FormatUint(index, 10), r.Size)
+		}
+		if r.Term <= s.Term {
+			return book.Broken("term", "above "+strconv.FormatUint(s.Term, 10), r.Term)
+		}
+		if found := r.member(); found != "" {
+			return book.Broken("active-member", "machines and arbiters by name, and the node one of the machines", found)
 		}
 		rows.Put(StateKey, &State{Format: s.Format, Term: r.Term})
 	case *HouseRestored:

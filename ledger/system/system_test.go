@@ -17,6 +17,15 @@ func created(format uint64) entry.Record { return &system.HouseCreated{Format: f
 
 func active(size, term uint64) entry.Record { return &system.HouseActive{Size: size, Term: term} }
 
+// pair is a machine "b" that takes over.
+func pair(size, term uint64, members ...system.Member) entry.Record {
+	return &system.PairActive{Members: members, Node: "b", Reason: system.ReasonTakeover, Size: size, Term: term}
+}
+
+func machine(name string) system.Member { return system.Member{Name: name, Role: system.RoleMachine} }
+
+func arbiter(name string) system.Member { return system.Member{Name: name, Role: system.RoleArbiter} }
+
 // The first process creates the house, a second one takes over; what is said
 // about clocks and alarms in between changes no row.
 var story = []entry.Record{
@@ -25,6 +34,8 @@ var story = []entry.Record{
 	&system.ClockStepped{StepMicroseconds: -5},
 	&system.AlarmRaised{Alarm: system.AlarmKeyReused, Count: 1},
 	active(4, 2),
+	pair(5, 7, machine("a"), machine("b"), arbiter("w")),
+	active(6, 8),
 }
 
 // tell folds the first n entries of the story.
@@ -65,6 +76,8 @@ func TestStory(t *testing.T) {
 		`house {"format":1,"term":1}`,
 		`house {"format":1,"term":1}`,
 		`house {"format":1,"term":2}`,
+		`house {"format":1,"term":7}`,
+		`house {"format":1,"term":8}`,
 	} {
 		if got := written(t, tell(t, n)); got != want {
 			t.Errorf("after %d entries:\n%s\nwant:\n%s", n, got, want)
@@ -93,6 +106,17 @@ func TestBrokenRules(t *testing.T) {
 		"term back":                {5, 5, active(5, 1), "term"},
 		"term skipped":             {5, 5, active(5, 4), "term"},
 		"term beyond all integers": {5, 5, active(5, money.Max), "term"},
+
+		"pair before created":  {0, 0, pair(0, 1, machine("b")), "house-created-first"},
+		"pair: head too short": {6, 6, pair(5, 9, machine("b")), "active-head"},
+		"pair: term again":     {6, 6, pair(6, 7, machine("b")), "term"},
+		"pair: term back":      {6, 6, pair(6, 6, machine("b")), "term"},
+		"pair: nobody":         {6, 6, pair(6, 9), "active-member"},
+		"pair: a stranger":     {6, 6, pair(6, 9, machine("a")), "active-member"},
+		"pair: an arbiter":     {6, 6, pair(6, 9, machine("a"), arbiter("b")), "active-member"},
+		"pair: out of order":   {6, 6, pair(6, 9, machine("b"), machine("a")), "active-member"},
+		"pair: a name twice":   {6, 6, pair(6, 9, machine("b"), arbiter("b")), "active-member"},
+		"pair: another role":   {6, 6, pair(6, 9, machine("b"), system.Member{Name: "c", Role: "judge"}), "active-member"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			breaks(t, system.Fold(tell(t, c.after), c.index, c.r), c.rule)

@@ -36,11 +36,10 @@ func (r *replay) caused(e entry.Record, broken func(rule, expected, found string
 	case *rounds.GameEnabled:
 		// At the first start, before there is anybody to ask, it is the house.
 		actor = byOperator
-		house := book.Get[system.State](r.rows, system.StateKey)
-		if h.Actor == byHouse && house != nil && house.Term == 1 && book.Get[rounds.Game](r.rows, rounds.GameKey(e.Game)) == nil {
+		if h.Actor == byHouse && r.active != nil && r.active.size == 1 && book.Get[rounds.Game](r.rows, rounds.GameKey(e.Game)) == nil {
 			actor = byHouse
 		}
-	case *system.HouseCreated, *system.HouseActive, *system.HouseRestored, *system.ClockStepped, *system.AlarmRaised, *epoch.Committed, *epoch.Activated, *epoch.Closed, *epoch.Revealed:
+	case *system.HouseCreated, *system.HouseActive, *system.PairActive, *system.HouseRestored, *system.ClockStepped, *system.AlarmRaised, *epoch.Committed, *epoch.Activated, *epoch.Closed, *epoch.Revealed:
 		actor = byHouse
 	}
 	if h.Actor != actor && !(actor == bySession && strings.HasPrefix(h.Actor, bySession)) {

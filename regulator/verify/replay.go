@@ -50,7 +50,7 @@ type replay struct {
 	stopped  string
 	unknown  error
 	rows     book.Memory
-	active   *system.HouseActive // the latest
+	active   *active // the latest process
 	restores []restore
 	seeds    *ecdsa.PublicKey
 	secrets  map[[32]byte]uint64 // revealed, with their epochs
@@ -302,29 +302,17 @@ func (r *replay) entry(index uint64, e entry.Record, played bool, faults []fault
 
 // before holds the rules that need the state before the entry.
 func (r *replay) before(index uint64, e entry.Record, broken func(rule, expected, found string)) {
-	if _, active := e.(*system.HouseActive); index == 1 && !active {
+	writer := activeOf(e)
+	if index == 1 && writer == nil {
 		broken("active-first", "house.active as entry 1", e.Type())
+	}
+	if writer != nil {
+		r.activated(index, writer, broken)
 	}
 	switch e := e.(type) {
 	case *system.HouseCreated:
 		if index == 0 {
 			r.created(e, broken)
-		}
-	case *system.HouseActive:
-		r.active = e
-		var root tlog.Hash
-		if index > 1 { // the very first process found no head: its entry came with house.created
-			root = r.builder.Root()
-		}
-		if e.Size == index && e.Root != root {
-			broken("active-root", fmt.Sprintf("root %x of size %d", root, index), hex.EncodeToString(e.Root[:]))
-		}
-		reason := "start"
-		if index == 1 {
-			reason = "created"
-		}
-		if e.Reason != reason {
-			broken("active-reason", reason, e.Reason)
 		}
 	case *system.HouseRestored:
 		r.restored(index, e, broken)

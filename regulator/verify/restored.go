@@ -15,11 +15,11 @@ type restore struct{ size, entry uint64 }
 // house that went back to a back-up may have signed more than is there.
 func (r *replay) restored(index uint64, e *system.HouseRestored, broken func(rule, expected, found string)) {
 	switch active := r.active; {
-	case active == nil || active.Size+1 != index:
+	case active == nil || active.size+1 != index:
 		broken("restored-first", "a house.active as the entry before it", "none")
 		return
-	case e.Root != active.Root:
-		broken("restored-root", hex.EncodeToString(active.Root[:])+" of size "+strconv.FormatUint(active.Size, 10), hex.EncodeToString(e.Root[:]))
+	case e.Root != active.root:
+		broken("restored-root", hex.EncodeToString(active.root[:])+" of size "+strconv.FormatUint(active.size, 10), hex.EncodeToString(e.Root[:]))
 	}
 	r.restores = append(r.restores, restore{index - 1, index})
 	lost := "nothing signed later is known in the log"

@@ -47,12 +47,14 @@ OF_THE_HOUSE: dict[str, dict[str, Shape]] = {
         "size": integer,
         "term": integer,
     },
-    "house.restored": {
-        "backup": hexadecimal(32),
-        "reason": hexadecimal(32),
+    "house.active.v2": {
+        "members": items(members({"name": text(64), "role": text(32)}), 0, 16),
+        "node": text(64),
+        "reason": text(32),
+        "release": text(64),
         "root": hexadecimal(32),
-        "signed": integer,
         "size": integer,
+        "term": integer,
     },
     "house.restored": {
         "backup": hexadecimal(32),

@@ -461,6 +461,16 @@ func (h *House) Restart() uint64 {
 	return h.Append(&system.HouseActive{Node: "a", Reason: "start", Release: "test", Root: h.builder.Root(), Size: h.Size(), Term: s.Term + 1})
 }
 
+// TakeOver says that a machine of the pair of "a" and "b" became the writer, in
+// a term that may leave some out.
+func (h *House) TakeOver(node, reason string) uint64 {
+	s := book.Get[system.State](h.rows, system.StateKey)
+	return h.Append(&system.PairActive{
+		Members: []system.Member{{Name: "a", Role: system.RoleMachine}, {Name: "b", Role: system.RoleMachine}, {Name: "w", Role: system.RoleArbiter}},
+		Node:    node, Reason: reason, Release: "test", Root: h.builder.Root(), Size: h.Size(), Term: s.Term + 3,
+	})
+}
+
 // Restore says that another process became the writer, of a back-up, when the
 // house had signed so many entries.
 func (h *House) Restore(signed uint64) uint64 {
