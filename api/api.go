@@ -95,6 +95,11 @@ func New(h *house.House, opts Options) *Server {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, r) }
 
+// Refuse answers a request with the problem that an error is shown as.
+func (s *Server) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	s.writeProblem(s.echo.NewContext(r, w), err)
+}
+
 // Drain makes the server say that it is not ready, so that no new clients are
 // sent to it; it goes on serving.
 func (s *Server) Drain() { s.draining.Store(true) }

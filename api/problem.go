@@ -64,6 +64,7 @@ var refusals = []struct {
 	{ledger.ErrNoSpace, &problem{name: "no-space", status: 503, title: "The disk is nearly full", about: "Nothing was accepted. Play stops until the operator has made room.", retry: 30, outcome: notAccepted}},
 	{ledger.ErrSigner, &problem{name: "signer-silent", status: 503, title: "The signer does not answer", about: "Nothing was accepted. Play stops until the signer is back.", retry: 5, outcome: notAccepted}},
 	{ledger.ErrStopped, &problem{name: "stopped", status: 503, title: "The ledger accepts no commands", about: "Nothing was accepted. Repeat the request with the same key when the server is back.", retry: 5, outcome: notAccepted}},
+	{ledger.ErrPassive, &problem{name: "passive", status: 503, title: "This machine of the pair does not write", about: "Nothing was accepted. Repeat the request with the same key; the machine that writes is being elected.", retry: 1, outcome: notAccepted}},
 	{epoch.ErrNoEpoch, &problem{name: "no-seed-epoch", status: 503, title: "No seed epoch is active", about: "Nothing was accepted. Play stops until the house has committed to a seed.", retry: 1, outcome: notAccepted}},
 	{errPatience, &problem{name: "timeout", status: 503, title: "The answer takes too long", about: "Repeat the request later.", retry: 5}},
 	{ledger.ErrNotFound, notFound},

@@ -55,6 +55,7 @@ var shown = map[string]struct {
 	"ledger.ErrSigner":          {ledger.ErrSigner, "signer-silent", 503},
 	"ledger.ErrUnknownOutcome":  {ledger.ErrUnknownOutcome, "outcome-unknown", 503},
 	"ledger.ErrKeyReused":       {ledger.ErrKeyReused, "key-reused", 409},
+	"ledger.ErrPassive":         {ledger.ErrPassive, "passive", 503},
 	"ledger.ErrNotFound":        {ledger.ErrNotFound, "not-found", 404},
 	"ledger.ErrFork":            {ledger.ErrFork, "internal-error", 500},
 	"entry.ErrJSON":             {entry.ErrJSON, "malformed-body", 400},

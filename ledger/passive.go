@@ -32,6 +32,9 @@ func (f *follower) end(l *Ledger) {
 	}
 }
 
+// Size is how many entries are durable here, signed or not.
+func (l *Ledger) Size() uint64 { return l.durable.Load() }
+
 // Passive reports whether the ledger takes batches instead of commands.
 func (l *Ledger) Passive() bool { return l.follow.passive.Load() }
 

@@ -53,6 +53,9 @@ type Config struct {
 	Node    string // this machine's name
 	Release string // version of the software
 	Keys    []system.Key
+	// Members are those of the pair that this machine is of, by name; nil is a
+	// single machine.
+	Members func() []system.Member
 	Games   []*slots.Definition // what can be enabled; at first start all are
 
 	Seeds  signature.Signer // ECDSA P-256, signs seed statements
@@ -117,6 +120,8 @@ const (
 
 func index(dst []ledger.IndexRow, i uint64, r entry.Record) []ledger.IndexRow {
 	switch r := r.(type) {
+	case *system.HouseActive, *system.PairActive:
+		return append(dst, ledger.IndexRow{Group: actives, Index: i})
 	case *rounds.Settled:
 		return append(dst, ledger.IndexRow{Group: roundsOf, Name: r.Player, Index: i})
 	case *wallet.Deposited:
@@ -128,7 +133,8 @@ func index(dst []ledger.IndexRow, i uint64, r entry.Record) []ledger.IndexRow {
 }
 
 // Open opens the house over its ledger. An empty log gets its first entries:
-// the house, its keys and its games.
+// the house, its keys and its games. Over a passive ledger it reads only, until
+// the ledger is promoted and TakeOver is called.
 func Open(ctx context.Context, l *ledger.Ledger, cfg Config) (*House, error) {
 	if cfg.Limits == (epoch.Limits{}) {
 		cfg.Limits = epoch.Default
@@ -158,22 +164,21 @@ func Open(ctx context.Context, l *ledger.Ledger, cfg Config) (*House, error) {
 		}
 		h.definitions[g.id] = g
 	}
-	if l.Signed() != nil { // nothing is written before it is certain that all keys belong to this log
-		for _, check := range []func(context.Context) error{h.checkIdentity, h.checkVault, h.loadGames, h.seeds.load} {
-			if err := check(ctx); err != nil {
-				return nil, err
-			}
+	if err := h.load(ctx); err != nil { // nothing is written before it is certain that all keys belong to this log
+		return nil, err
+	}
+	if l.Passive() {
+		return h, nil
+	}
+	if l.Size() > 0 {
+		if err := h.seeds.load(ctx); err != nil {
+			return nil, err
 		}
 	}
 	if !l.ReadOnly() {
-		if err := h.start(ctx); err != nil {
+		if err := h.begin(ctx, false); err != nil {
 			return nil, err
 		}
-		if err := h.seeds.begin(ctx); err != nil {
-			return nil, err
-		}
-		h.done.Add(1)
-		go h.seeds.tend()
 	}
 	return h, nil
 }
@@ -194,11 +199,11 @@ func compile(d *slots.Definition) (*game, error) {
 
 // start makes this process the log's writer. A new house is founded with all
 // games that were configured, in the one command: there is no half of it.
-func (h *House) start(ctx context.Context) error {
+func (h *House) start(ctx context.Context, planned bool) error {
 	signed := h.ledger.Signed()
-	reason := "start"
-	if signed == nil {
-		reason = "created"
+	reason, err := h.why(planned)
+	if err != nil {
+		return err
 	}
 	restored, err := h.restored(ctx)
 	if err != nil {
@@ -218,11 +223,7 @@ func (h *House) start(ctx context.Context) error {
 			}
 			tx.PutVault(vaultCheck, checkRow)
 		}
-		active := &system.HouseActive{Header: byHouse(), Node: h.cfg.Node, Reason: reason, Release: h.cfg.Release, Size: tx.Size(), Term: h.ledger.Term()}
-		if signed != nil {
-			active.Root = signed.Root
-		}
-		if _, err := tx.Append(active); err != nil {
+		if _, err := tx.Append(h.active(tx.Size(), signed, reason)); err != nil {
 			return err
 		}
 		for _, enabling := range games {
@@ -251,9 +252,9 @@ const vaultCheck = "vault/check"
 
 // checkVault refuses to go on with a vault key that opens nothing: known
 // players would be strangers.
-func (h *House) checkVault(ctx context.Context) error {
+func (h *House) checkVault(context.Context) error {
 	var row *ledger.VaultRow
-	err := h.ledger.View(ctx, func(rows book.Reader) error {
+	err := h.ledger.Peek(func(rows ledger.Durable) error {
 		row = book.Get[ledger.VaultRow](rows, vaultCheck)
 		return nil
 	})
@@ -268,12 +269,16 @@ func (h *House) checkVault(ctx context.Context) error {
 
 // checkIdentity refuses to go on a log that belongs to other keys.
 func (h *House) checkIdentity(context.Context) error {
-	e, err := h.ledger.Entry(0)
+	var leaf []byte
+	err := h.ledger.Peek(func(d ledger.Durable) (err error) {
+		leaf, err = d.Leaf(0)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	var created system.HouseCreated
-	if err := entry.Decode(e.Leaf, &created); err != nil {
+	if err := entry.Decode(leaf, &created); err != nil {
 		return fmt.Errorf("entry 0: %w", err)
 	}
 	if created.Origin != h.cfg.Origin {
@@ -290,49 +295,52 @@ func (h *House) checkIdentity(context.Context) error {
 func byHouse() entry.Header { return entry.Header{Actor: "house"} }
 
 // loadGames compiles what the log enabled.
-func (h *House) loadGames(ctx context.Context) error {
-	var ids []string
-	known := map[string]rounds.Game{}
-	err := h.ledger.View(ctx, func(rows book.Reader) error {
+func (h *House) loadGames(context.Context) error {
+	return h.ledger.Peek(func(d ledger.Durable) error {
 		for _, g := range h.definitions {
-			if r := book.Get[rounds.Release](rows, rounds.ReleaseKey(g.id, g.release)); r != nil && r.Maths != g.maths {
+			if r := book.Get[rounds.Release](d, rounds.ReleaseKey(g.id, g.release)); r != nil && r.Maths != g.maths {
 				return fmt.Errorf("game %s: release %s is in the log with another definition (maths %x): a changed one needs a new version", g.id, g.release, r.Maths)
 			}
 		}
-		if all := book.Get[rounds.Games](rows, rounds.GamesKey); all != nil {
-			ids = all.IDs
+		all := book.Get[rounds.Games](d, rounds.GamesKey)
+		if all == nil {
+			return nil
 		}
-		for _, id := range ids {
-			g := book.Get[rounds.Game](rows, rounds.GameKey(id))
-			if g == nil {
-				return fmt.Errorf("game %s: its row cannot be read", id)
+		for _, id := range all.IDs {
+			if err := h.loadGame(d, id); err != nil {
+				return fmt.Errorf("game %s: %w", id, err)
 			}
-			known[id] = *g
 		}
 		return nil
 	})
+}
+
+func (h *House) loadGame(d ledger.Durable, id string) error {
+	known := book.Get[rounds.Game](d, rounds.GameKey(id))
+	if known == nil {
+		return errors.New("its row cannot be read")
+	}
+	if g, ok := h.machines.Load(known.Maths); ok {
+		h.keepGame(g.(*game))
+		return nil
+	}
+	leaf, err := d.Leaf(known.Enabled)
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
-		e, err := h.ledger.Entry(known[id].Enabled)
-		if err != nil {
-			return fmt.Errorf("game %s: %w", id, err)
-		}
-		var r rounds.GameEnabled
-		if err := entry.Decode(e.Leaf, &r); err != nil {
-			return fmt.Errorf("game %s: entry %d: %w", id, e.Index, err)
-		}
-		d, err := slots.Parse(r.Definition)
-		if err != nil {
-			return fmt.Errorf("game %s: entry %d: %w", id, e.Index, err)
-		}
-		g, err := compile(d)
-		if err != nil {
-			return fmt.Errorf("game %s: entry %d: %w", id, e.Index, err)
-		}
-		h.keepGame(g)
+	var r rounds.GameEnabled
+	if err := entry.Decode(leaf, &r); err != nil {
+		return fmt.Errorf("entry %d: %w", known.Enabled, err)
 	}
+	definition, err := slots.Parse(r.Definition)
+	if err != nil {
+		return fmt.Errorf("entry %d: %w", known.Enabled, err)
+	}
+	g, err := compile(definition)
+	if err != nil {
+		return fmt.Errorf("entry %d: %w", known.Enabled, err)
+	}
+	h.keepGame(g)
 	return nil
 }
 

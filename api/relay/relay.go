@@ -1,0 +1,259 @@
+// Package relay lets either machine of a pair answer. What only the writer can
+// answer goes to the machine that writes, over HTTP/2; while none does, it is
+// held up to a deadline; and a command whose fate is open is asked again by its
+// idempotency key. So a client of either machine sees delay and not an error.
+//
+// A request goes from one machine to the other at most once: the other's door
+// serves what comes through it or says that it does not write.
+package relay
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"countroom/ledger"
+)
+
+// Place says which machine writes, for as long as Changed is open.
+type Place struct {
+	Here    bool   // this one
+	Peer    string // host:port of the door of the one that does; "": none is known
+	Changed <-chan struct{}
+}
+
+// Config of a Relay.
+type Config struct {
+	// Local serves requests with the house of this machine, passive or not.
+	Local http.Handler
+	Place func() Place
+	// Peer carries requests to the other machine's door, and to nobody else.
+	Peer http.RoundTripper
+	// Refuse answers with how the API shows an error.
+	Refuse func(w http.ResponseWriter, r *http.Request, err error)
+	// Hold is how long a request is held while it cannot be answered; 0 is 5 s.
+	Hold time.Duration
+}
+
+// Relay is the handler that clients talk to.
+type Relay struct{ cfg Config }
+
+// New returns a relay.
+func New(cfg Config) *Relay {
+	if cfg.Hold == 0 {
+		cfg.Hold = 5 * time.Second
+	}
+	return &Relay{cfg}
+}
+
+const (
+	bodyMost = 64 << 10 // as the API takes it
+	// pause is how long a machine that was found not to answer is left alone.
+	pause = 25 * time.Millisecond
+	// elsewhere marks the answer of a door whose machine does not write.
+	elsewhere = "Countroom-Elsewhere"
+)
+
+// ServeHTTP implements http.Handler.
+func (p *Relay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// The published log, the API's reference and this machine's own state are
+	// served by each machine for itself.
+	if !strings.HasPrefix(r.URL.Path, "/v1/") {
+		p.cfg.Local.ServeHTTP(w, r)
+		return
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, bodyMost+1)) // a longer one is refused as it is
+	if err != nil {
+		body = nil // cut short: no JSON text is
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), p.cfg.Hold)
+	defer cancel()
+	a := &attempt{Relay: p, w: w, r: r, body: body}
+	for {
+		place := p.cfg.Place()
+		done := false
+		switch {
+		case place.Here:
+			done = a.here()
+		case place.Peer != "":
+			done = a.there(ctx, place)
+		}
+		if done {
+			return
+		}
+		wait := time.NewTimer(pause)
+		if !place.Here && place.Peer == "" {
+			wait.Reset(p.cfg.Hold)
+		}
+		select {
+		case <-place.Changed:
+		case <-wait.C:
+		case <-ctx.Done():
+		}
+		wait.Stop()
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	switch {
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+		p.cfg.Local.ServeHTTP(w, r) // as of what this machine knows to be signed
+	case a.unknown:
+		p.cfg.Refuse(w, r, ledger.ErrUnknownOutcome)
+	default:
+		p.cfg.Refuse(w, r, ledger.ErrPassive)
+	}
+}
+
+// attempt is a request that is being answered.
+type attempt struct {
+	*Relay
+	w       http.ResponseWriter
+	r       *http.Request
+	body    []byte
+	unknown bool // a machine may have carried it out
+}
+
+// here lets this machine answer; false when it has to be asked again.
+func (a *attempt) here() bool {
+	r := a.r.WithContext(a.r.Context())
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(a.body)), int64(len(a.body))
+	r.TransferEncoding = nil
+	w := &second{ResponseWriter: a.w}
+	a.cfg.Local.ServeHTTP(w, r)
+	if !w.held {
+		return true
+	}
+	if a.again(w.body.Bytes()) {
+		clear(a.w.Header())
+		return false
+	}
+	a.w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = a.w.Write(w.body.Bytes())
+	return true
+}
+
+// second holds a 503 back, since there may be a better answer.
+type second struct {
+	http.ResponseWriter
+	held bool
+	body bytes.Buffer
+}
+
+func (w *second) WriteHeader(status int) {
+	if status == http.StatusServiceUnavailable {
+		w.held = true
+		return
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *second) Write(b []byte) (int, error) {
+	if w.held {
+		return w.body.Write(b)
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *second) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// again reports whether a 503 may become another answer when the request is
+// sent once more, because the machine that gave it writes no longer.
+func (a *attempt) again(problem []byte) bool {
+	var p struct{ Type, Outcome string }
+	if json.Unmarshal(problem, &p) != nil {
+		a.unknown = true
+		return true
+	}
+	switch p.Type {
+	case "/problems/passive", "/problems/stopped":
+		return true
+	case "/problems/outcome-unknown":
+		a.unknown = true
+		return true
+	}
+	return false
+}
+
+// hopByHop are headers that concern one connection only (RFC 9110, 7.6.1).
+var hopByHop = []string{"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
+
+// there asks the other machine; false when it has to be asked again.
+func (a *attempt) there(ctx context.Context, place Place) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-place.Changed: // whoever is asked now does not write any more, or writes here
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	r, err := http.NewRequestWithContext(ctx, a.r.Method, "https://"+place.Peer+a.r.URL.RequestURI(), bytes.NewReader(a.body))
+	if err != nil {
+		a.cfg.Refuse(a.w, a.r, err)
+		return true
+	}
+	r.Host = a.r.Host
+	for name, values := range a.r.Header {
+		r.Header[name] = values
+	}
+	for _, name := range hopByHop {
+		r.Header.Del(name)
+	}
+	resp, err := a.cfg.Peer.RoundTrip(r)
+	if err != nil {
+		if !errors.Is(err, ErrNotSent) {
+			a.unknown = true
+		}
+		return false
+	}
+	defer resp.Body.Close()
+	if resp.Header.Get(elsewhere) != "" {
+		return false
+	}
+	// A command's answer is small, and one that is cut short must not be begun.
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		a.unknown = true
+		return false
+	}
+	if resp.StatusCode == http.StatusServiceUnavailable && a.again(answer) {
+		return false
+	}
+	h := a.w.Header()
+	for name, values := range resp.Header {
+		h[name] = values
+	}
+	for _, name := range hopByHop {
+		h.Del(name)
+	}
+	h["Content-Length"] = []string{strconv.Itoa(len(answer))}
+	a.w.WriteHeader(resp.StatusCode)
+	_, _ = a.w.Write(answer)
+	return true
+}
+
+// ErrNotSent is what Config.Peer wraps when not a byte of a request has left
+// this machine.
+var ErrNotSent = errors.New("the other machine cannot be reached")
+
+// Door returns what serves the requests that the other machine relays. Who may
+// come through it is for the listener to say.
+func (p *Relay) Door() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !p.cfg.Place().Here {
+			w.Header().Set(elsewhere, "1")
+			w.WriteHeader(http.StatusMisdirectedRequest)
+			return
+		}
+		p.cfg.Local.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,295 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"countroom/ledger"
+)
+
+// two are the machines of a pair, joined by function calls instead of a network.
+type two struct {
+	mu      sync.Mutex
+	writer  string // "a", "b" or ""
+	changed chan struct{}
+	relays  map[string]*Relay
+	answers map[string]func(w http.ResponseWriter, r *http.Request, body string) // by machine
+	cut     bool                                                                 // between the two
+	sent    bool                                                                 // what is cut is cut after it arrived
+	asked   []string
+}
+
+func newTwo() *two {
+	t := &two{changed: make(chan struct{}), relays: map[string]*Relay{}, answers: map[string]func(http.ResponseWriter, *http.Request, string){}}
+	for _, name := range []string{"a", "b"} {
+		t.relays[name] = New(Config{
+			Local: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				t.mu.Lock()
+				t.asked = append(t.asked, name+" "+r.Method+" "+r.URL.String()+" "+string(body))
+				answer := t.answers[name]
+				t.mu.Unlock()
+				if answer != nil {
+					answer(w, r, string(body))
+					return
+				}
+				w.Header().Set("Content-Type", "application/json")
+				w.Header().Set("Machine", name)
+				w.WriteHeader(http.StatusCreated)
+				fmt.Fprintf(w, "%s by %s for %s", body, name, r.Header.Get("Authorization"))
+			}),
+			Place: func() Place {
+				t.mu.Lock()
+				defer t.mu.Unlock()
+				p := Place{Here: t.writer == name, Changed: t.changed}
+				if t.writer != "" && !p.Here {
+					p.Peer = t.writer
+				}
+				return p
+			},
+			Peer: t,
+			Refuse: func(w http.ResponseWriter, _ *http.Request, err error) {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				switch {
+				case errors.Is(err, ledger.ErrUnknownOutcome):
+					io.WriteString(w, unknown)
+				case errors.Is(err, ledger.ErrPassive):
+					io.WriteString(w, passive)
+				default:
+					io.WriteString(w, err.Error())
+				}
+			},
+		})
+	}
+	return t
+}
+
+const (
+	unknown = `{"type":"/problems/outcome-unknown","outcome":"outcome-unknown"}`
+	passive = `{"type":"/problems/passive","outcome":"not-accepted"}`
+)
+
+// RoundTrip is the way between the machines.
+func (t *two) RoundTrip(r *http.Request) (*http.Response, error) {
+	t.mu.Lock()
+	cut, sent := t.cut, t.sent
+	t.mu.Unlock()
+	if cut && !sent {
+		return nil, fmt.Errorf("no way: %w", ErrNotSent)
+	}
+	w := httptest.NewRecorder()
+	in := httptest.NewRequest(r.Method, r.URL.RequestURI(), r.Body)
+	in.Header = r.Header.Clone()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t.relays[r.URL.Host].Door().ServeHTTP(w, in)
+	}()
+	select {
+	case <-done:
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	if cut {
+		return nil, errors.New("cut off while the answer was awaited")
+	}
+	return w.Result(), nil
+}
+
+// write makes a machine the one that writes.
+func (t *two) write(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.writer = name
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+func (t *two) answer(name string, f func(w http.ResponseWriter, r *http.Request, body string)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.answers[name] = f
+}
+
+func (t *two) ask(name, method, path, body string) *http.Response {
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	r.Header.Set("Authorization", "Bearer token")
+	r.Header.Set("Idempotency-Key", "k")
+	t.relays[name].ServeHTTP(w, r)
+	return w.Result()
+}
+
+func expect(t *testing.T, resp *http.Response, status int, body string) {
+	t.Helper()
+	b, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode != status || string(b) != body {
+		t.Errorf("%d %s, want %d %s", resp.StatusCode, b, status, body)
+	}
+}
+
+func TestEitherMachineAnswers(t *testing.T) {
+	p := newTwo()
+	p.write("a")
+	for _, asked := range []string{"a", "b"} {
+		resp := p.ask(asked, "POST", "/v1/spins?x=1", `{"stake":20}`)
+		expect(t, resp, 201, `{"stake":20} by a for Bearer token`)
+		if resp.Header.Get("Machine") != "a" || resp.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("headers %v", resp.Header)
+		}
+	}
+	// What each machine can say by itself it does say.
+	for _, path := range []string{"/log/checkpoint", "/readyz", "/metrics", "/docs"} {
+		if got := p.ask("b", "GET", path, "").Header.Get("Machine"); got != "b" {
+			t.Errorf("%s was answered by %q", path, got)
+		}
+	}
+	if p.asked[1] != `a POST /v1/spins?x=1 {"stake":20}` {
+		t.Errorf("it arrived as %q", p.asked)
+	}
+}
+
+// While nobody writes, requests wait; when somebody does they are answered.
+func TestRequestsAreHeldDuringAnElection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTwo()
+		start := time.Now()
+		go func() {
+			time.Sleep(700 * time.Millisecond)
+			p.write("b")
+		}()
+		var both sync.WaitGroup
+		for _, asked := range []string{"a", "b"} {
+			both.Go(func() { expect(t, p.ask(asked, "POST", "/v1/spins", "1"), 201, "1 by b for Bearer token") })
+		}
+		both.Wait()
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("answered after %v", took)
+		}
+	})
+}
+
+// A command whose machine ceases to write is asked again where the next writes.
+func TestAnOpenOutcomeIsAskedAgain(t *testing.T) {
+	for name, lose := range map[string]func(p *two){
+		"deposed here": func(p *two) {
+			p.answer("a", func(w http.ResponseWriter, _ *http.Request, _ string) {
+				w.Header().Set("Retry-After", "1")
+				w.WriteHeader(503)
+				io.WriteString(w, unknown)
+				p.write("b")
+			})
+		},
+		"stopped here": func(p *two) {
+			p.answer("a", func(w http.ResponseWriter, _ *http.Request, _ string) {
+				w.WriteHeader(503)
+				io.WriteString(w, `{"type":"/problems/stopped","outcome":"not-accepted"}`)
+				p.write("b")
+			})
+		},
+		"hung, and another elected": func(p *two) {
+			p.answer("a", func(w http.ResponseWriter, r *http.Request, _ string) {
+				p.write("b")
+				<-make(chan struct{})
+			})
+		},
+	} {
+		for _, asked := range []string{"a", "b"} {
+			if asked == "a" && strings.HasPrefix(name, "hung") {
+				continue // then the client has to ask the other machine
+			}
+			t.Run(name+", asked "+asked, func(t *testing.T) {
+				p := newTwo()
+				p.write("a")
+				lose(p)
+				resp := p.ask(asked, "POST", "/v1/spins", "1")
+				expect(t, resp, 201, "1 by b for Bearer token")
+				if resp.Header.Get("Retry-After") != "" {
+					t.Error("the first answer's headers are in the second")
+				}
+			})
+		}
+	}
+}
+
+// What is refused after the deadline says truly whether it may have been done.
+func TestTheDeadline(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare func(p *two)
+		method  string
+		status  int
+		body    string
+	}{
+		"nobody writes":            {func(*two) {}, "POST", 503, passive},
+		"the writer is cut off":    {func(p *two) { p.write("a"); p.cut = true }, "POST", 503, passive},
+		"its answer is cut off":    {func(p *two) { p.write("a"); p.cut, p.sent = true, true }, "POST", 503, unknown},
+		"a read, and nobody":       {func(*two) {}, "GET", 201, " by b for Bearer token"},
+		"the writer knows nothing": {func(p *two) { p.write("a"); p.answer("a", says(unknown)) }, "POST", 503, unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newTwo()
+				c.prepare(p)
+				body := ""
+				if c.method == "POST" {
+					body = "1"
+				}
+				start := time.Now()
+				expect(t, p.ask("b", c.method, "/v1/x", body), c.status, c.body)
+				if took := time.Since(start); took != 5*time.Second {
+					t.Errorf("after %v", took)
+				}
+			})
+		})
+	}
+}
+
+func says(problem string) func(http.ResponseWriter, *http.Request, string) {
+	return func(w http.ResponseWriter, _ *http.Request, _ string) {
+		w.WriteHeader(503)
+		io.WriteString(w, problem)
+	}
+}
+
+// A refusal that the next machine would repeat goes to the client at once.
+func TestARefusalIsPassedOn(t *testing.T) {
+	const overloaded = `{"type":"/problems/overloaded","outcome":"not-accepted"}`
+	for _, asked := range []string{"a", "b"} {
+		p := newTwo()
+		p.write("a")
+		p.answer("a", says(overloaded))
+		expect(t, p.ask(asked, "POST", "/v1/spins", "1"), 503, overloaded)
+		p.answer("a", func(w http.ResponseWriter, _ *http.Request, _ string) { w.WriteHeader(409) })
+		expect(t, p.ask(asked, "POST", "/v1/spins", "1"), 409, "")
+	}
+}
+
+// A request never goes to and fro: a door whose machine does not write says so.
+func TestADoorRelaysNothing(t *testing.T) {
+	p := newTwo()
+	p.write("a")
+	w := httptest.NewRecorder()
+	p.relays["b"].Door().ServeHTTP(w, httptest.NewRequest("POST", "/v1/spins", strings.NewReader("1")))
+	if w.Code != http.StatusMisdirectedRequest || len(p.asked) > 0 {
+		t.Errorf("%d, asked %q", w.Code, p.asked)
+	}
+}
+
+// A body that the API would refuse for its size is refused by it, and not read
+// without bound.
+func TestALongBodyIsCut(t *testing.T) {
+	p := newTwo()
+	p.write("a")
+	p.answer("a", func(w http.ResponseWriter, _ *http.Request, body string) {
+		fmt.Fprint(w, len(body))
+	})
+	expect(t, p.ask("b", "POST", "/v1/spins", strings.Repeat("x", 1<<20)), 200, fmt.Sprint(bodyMost+1))
+}
