@@ -14,10 +14,8 @@ package appliance
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -31,7 +29,6 @@ import (
 	"countroom/games/house"
 	"countroom/games/slots"
 	"countroom/hardware/entropy"
-	"countroom/hardware/signer"
 	"countroom/ledger"
 	"countroom/ledger/entry"
 	"countroom/ledger/store"
@@ -39,7 +36,6 @@ import (
 	"countroom/ledger/store/postgres"
 	"countroom/ledger/system"
 	"countroom/ledger/tlog"
-	"countroom/rngcert/chance"
 	"countroom/rngcert/epoch"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -55,6 +51,9 @@ type Config struct {
 	// Postgres is the connection string of a database that keeps the log instead
 	// of Dir/store; package postgres tells what it may hold. All else stays in Dir.
 	Postgres string
+
+	// Keys say where the keys are; what is not set is a file in Dir/keys.
+	Keys KeyURIs
 
 	Limits     epoch.Limits        // of seed epochs
 	SessionAge time.Duration       // of player sessions
@@ -98,7 +97,9 @@ type Appliance struct {
 	// this house and open it again.
 	ReadOnly bool
 
-	guard *ledger.Guard
+	guard  *ledger.Guard
+	keys   keys
+	health health
 }
 
 // Tokens are the bearer tokens in credentials/.
@@ -147,10 +148,10 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	if err := a.openGuard(files, filepath.Join(cfg.Dir, "guard"), origin); err != nil {
 		return nil, err
 	}
-	k, err := openKeys(files, filepath.Join(cfg.Dir, "keys"), founded)
-	if err != nil {
+	if a.keys, err = openKeys(ctx, files, cfg.Keys.in(cfg.Dir), filepath.Join(cfg.Dir, "keys"), founded); err != nil {
 		return nil, err
 	}
+	k := &a.keys
 	var checkpoints signature.Signer = k.checkpoint
 	if machine.WrapSigner != nil {
 		checkpoints = machine.WrapSigner(checkpoints)
@@ -176,7 +177,7 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	}
 	a.House, err = house.Open(ctx, a.Ledger, house.Config{
 		Origin: origin, Node: cfg.Node, Release: cfg.Release, Keys: public, Games: cfg.Games,
-		Seeds: k.seeds, Sealer: softwareSealer{k.seal}, Secret: secretsOf(pool), Limits: cfg.Limits,
+		Seeds: k.seeds, Sealer: k.seal, Secret: secretsOf(pool), Limits: cfg.Limits,
 		TokenKey: k.token, VaultKey: k.vault, SessionAge: cfg.SessionAge, Log: cfg.Log,
 	})
 	if err != nil {
@@ -185,6 +186,7 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	if err := a.openFiles(files, cfg.Dir); err != nil {
 		return nil, err
 	}
+	a.health.watch(k, cfg.Log)
 	return a, nil
 }
 
@@ -257,6 +259,7 @@ func (a *Appliance) AwaitRoom(ctx context.Context) error {
 // Close stops the house: what was accepted is finished until the context ends.
 func (a *Appliance) Close(ctx context.Context) error {
 	var errs []error
+	a.health.stop()
 	if a.House != nil {
 		a.House.Close()
 	}
@@ -269,7 +272,7 @@ func (a *Appliance) Close(ctx context.Context) error {
 	if a.guard != nil {
 		errs = append(errs, a.guard.Close())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, a.keys.close(ctx))...)
 }
 
 // openFiles writes what outsiders need and reads the credentials.
@@ -324,92 +327,6 @@ func openOrigin(files Files, dir, want string, founded bool) (string, error) {
 	}
 	return want, files.WriteFile(path, []byte(want+"\n"))
 }
-
-type keys struct {
-	checkpoint, seeds, exports signer.Signer
-	seal, token, vault         [32]byte
-}
-
-// openKeys loads a house's keys; only a house that has no log yet gets new ones.
-func openKeys(files Files, dir string, founded bool) (k keys, err error) {
-	load := func(name string, alg signer.Algorithm) (signer.Signer, error) {
-		path := filepath.Join(dir, name+".pem")
-		if founded {
-			return signer.Load(files, path, alg)
-		}
-		return signer.LoadOrCreate(files, path, alg, rand.Reader)
-	}
-	if k.checkpoint, err = load("checkpoint", signer.Ed25519); err != nil {
-		return k, err
-	}
-	if k.seeds, err = load("seeds", signer.ECDSAP256); err != nil {
-		return k, err
-	}
-	if k.exports, err = load("exports", signer.ECDSAP256); err != nil {
-		return k, err
-	}
-	for _, s := range []struct {
-		name   string
-		secret *[32]byte
-	}{{"seal", &k.seal}, {"token", &k.token}, {"vault", &k.vault}} {
-		if *s.secret, err = openSecret(files, filepath.Join(dir, s.name+".key"), !founded); err != nil {
-			return k, err
-		}
-	}
-	return k, nil
-}
-
-func (k *keys) public(origin string) ([]system.Key, error) {
-	vkey, err := tlog.VKey(origin, k.checkpoint.Public().(ed25519.PublicKey))
-	if err != nil {
-		return nil, err
-	}
-	list := []system.Key{{Algorithm: "ed25519", Assurance: k.checkpoint.Assurance(), Public: vkey, Role: system.RoleCheckpoint}}
-	for _, p256 := range []struct {
-		role string
-		key  signer.Signer
-	}{{system.RoleSeeds, k.seeds}, {system.RoleExports, k.exports}} {
-		der, err := x509.MarshalPKIXPublicKey(p256.key.Public().(*ecdsa.PublicKey))
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, system.Key{Algorithm: "ecdsa-p256", Assurance: p256.key.Assurance(), Public: hex.EncodeToString(der), Role: p256.role})
-	}
-	return list, nil
-}
-
-// openSecret reads 256 bits in hex from a file that only its owner may use.
-func openSecret(files Files, path string, create bool) (secret [32]byte, err error) {
-	b, err := files.ReadPrivate(path)
-	if errors.Is(err, os.ErrNotExist) && create {
-		rand.Read(secret[:])
-		return secret, files.CreatePrivate(path, []byte(hex.EncodeToString(secret[:])+"\n"))
-	}
-	if err != nil {
-		return secret, err
-	}
-	raw, err := hex.DecodeString(strings.TrimSpace(string(b)))
-	if err != nil || len(raw) != len(secret) {
-		return secret, fmt.Errorf("%s: expected 64 hex digits", path)
-	}
-	return [32]byte(raw), nil
-}
-
-// softwareSealer seals seed secrets under a key in a file: whoever reads the
-// file can open them.
-type softwareSealer struct{ key [32]byte }
-
-func (s softwareSealer) Seal(context []byte, secret, salt [32]byte) ([]byte, error) {
-	var iv [12]byte
-	rand.Read(iv[:])
-	return chance.Seal(s.key, context, iv, secret, salt), nil
-}
-
-func (s softwareSealer) Open(context, sealed []byte) (secret, salt [32]byte, err error) {
-	return chance.Open(s.key, context, sealed)
-}
-
-func (softwareSealer) Assurance() string { return system.AssuranceSoftware }
 
 func secretsOf(pool *entropy.Pool) func(context.Context) ([32]byte, []epoch.Source, error) {
 	return func(ctx context.Context) ([32]byte, []epoch.Source, error) {

@@ -35,8 +35,10 @@ type Restoration struct {
 	// Dir becomes the data directory. It may hold what is not in a back-up (keys,
 	// credentials, origin, log.vkey, guard, a socket) and nothing else.
 	Dir string
-	// Keys is a directory to copy the keys from; "": they are in Dir/keys.
+	// Keys is a directory to copy the keys in files from; "": they are in Dir/keys.
 	Keys string
+	// KeyURIs say where the keys are that are not in Dir/keys.
+	KeyURIs KeyURIs
 	// Backups are a whole back-up and those that continue it, in order.
 	Backups []io.Reader
 	// Known are answers and checkpoints of the house that somebody kept.
@@ -57,8 +59,15 @@ type RestoredHouse struct {
 	head store.Head
 }
 
-// keyFiles are the files of keys/.
-var keyFiles = []string{"checkpoint.pem", "seeds.pem", "exports.pem", "seal.key", "token.key", "vault.key"}
+// files are the names of the keys that are files in keys/.
+func (u KeyURIs) files() (names []string) {
+	for _, k := range []struct{ uri, file string }{{u.Checkpoint, "checkpoint.pem"}, {u.Seeds, "seeds.pem"}, {u.Exports, "exports.pem"}, {u.Seal, "seal.key"}} {
+		if k.uri == "" {
+			names = append(names, k.file)
+		}
+	}
+	return append(names, "token.key", "vault.key")
+}
 
 // Restore makes a data directory of back-ups and keys. Everything is built and
 // checked in a directory beside the final place and moved there at the end, the
@@ -85,14 +94,15 @@ func Restore(ctx context.Context, r Restoration) (done RestoredHouse, err error)
 		if slices.Contains(present, "keys") {
 			return done, fmt.Errorf("%s is there already: expected no other directory of keys", keyDir)
 		}
-		if keyDir, err = copyKeys(r.Keys, scratch); err != nil {
+		if keyDir, err = copyKeys(r.Keys, scratch, r.KeyURIs.files()); err != nil {
 			return done, err
 		}
 	}
-	k, err := openKeys(disk{}, keyDir, true)
+	k, err := openKeys(ctx, disk{}, r.KeyURIs.in(filepath.Dir(keyDir)), keyDir, true)
 	if err != nil {
 		return done, fmt.Errorf("the house's keys are not in its back-up: %w", err)
 	}
+	defer func() { err = errors.Join(err, k.close(ctx)) }()
 	in, origin, guarded, err := r.open(&k, slices.Contains(present, "guard"))
 	if err != nil {
 		return done, err
@@ -152,12 +162,12 @@ func vacant(dir string) (present []string, err error) {
 	return present, nil
 }
 
-func copyKeys(from, scratch string) (dir string, err error) {
+func copyKeys(from, scratch string, names []string) (dir string, err error) {
 	dir = filepath.Join(scratch, "keys")
 	if err := (disk{}).MkdirAll(dir); err != nil {
 		return "", err
 	}
-	for _, name := range keyFiles {
+	for _, name := range names {
 		b, err := disk{}.ReadPrivate(filepath.Join(from, name))
 		if err == nil {
 			err = disk{}.CreatePrivate(filepath.Join(dir, name), b)

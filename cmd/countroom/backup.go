@@ -44,6 +44,9 @@ from it, on paper or in a safe. These files are needed:
   keys/checkpoint.pem  keys/seeds.pem  keys/exports.pem
   keys/seal.key        keys/token.key  keys/vault.key
 
+Of a key in a device there is no file: it is backed up, or cloned, by the device's
+own means.
+
 credentials/*.key are not needed: a start makes new bearer tokens where there are
 none. The file is not secret from those who may read the log; but it holds the
 players' moves, and with keys/vault.key their names.
@@ -55,7 +58,12 @@ restored together with it. The vault is in it as a whole.`,
 	data := dataFlag(cmd)
 	out := cmd.Flags().StringP("output", "o", "", "file to write, which must not exist; - is standard output")
 	since := cmd.Flags().String("since", "", "an earlier back-up, to write only what came after it")
+	uris := keysFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		keys, err := uris()
+		if err != nil {
+			return err
+		}
 		if *out == "" {
 			return errors.New("--output: expected a file, or - for standard output")
 		}
@@ -74,7 +82,7 @@ restored together with it. The vault is in it as a whole.`,
 		return toFile(cmd, *out, func(w io.Writer) error {
 			ctx, stop := context.WithCancel(cmd.Context())
 			defer stop()
-			in, err := openBackup(ctx, *data, begin)
+			in, err := openBackup(ctx, *data, keys, begin)
 			if err != nil {
 				return err
 			}
@@ -113,13 +121,13 @@ func headOf(file string, v note.Verifier) (tlog.Checkpoint, error) {
 }
 
 // openBackup asks the server for the stream, or makes it itself where none runs.
-func openBackup(ctx context.Context, dir string, since tlog.Checkpoint) (io.ReadCloser, error) {
+func openBackup(ctx context.Context, dir string, keys appliance.KeyURIs, since tlog.Checkpoint) (io.ReadCloser, error) {
 	in, err := askBackup(ctx, dir, since)
 	if !errors.Is(err, errNoServer) {
 		return in, err
 	}
 	// As a start does it: what was committed last may not be signed yet.
-	a, err := appliance.Open(ctx, appliance.Config{Dir: dir, LedgerOnly: true, Log: slog.New(slog.DiscardHandler)})
+	a, err := appliance.Open(ctx, appliance.Config{Dir: dir, Keys: keys, LedgerOnly: true, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"countroom/cmd/appliance"
 	"countroom/rngcert/epoch"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,17 @@ type config struct {
 		Key         string `yaml:"key"`
 	} `yaml:"tls"`
 	AllowPlaintext bool `yaml:"allow_plaintext"`
+
+	Keys struct {
+		Checkpoint string `yaml:"checkpoint"`
+		Seeds      string `yaml:"seeds"`
+		Exports    string `yaml:"exports"`
+		Seal       string `yaml:"seal"`
+	} `yaml:"keys"`
+	Escrow struct {
+		Inner string `yaml:"inner"`
+		Outer string `yaml:"outer"`
+	} `yaml:"escrow"`
 
 	SessionAge time.Duration `yaml:"session_age"`
 	Epoch      struct {
@@ -72,6 +84,12 @@ func (c *config) options() []option {
 		{"tls-certificate", "PEM file with the certificate chain", &c.TLS.Certificate},
 		{"tls-key", "PEM file with the certificate's key", &c.TLS.Key},
 		{"allow-plaintext", "serve beyond this machine without TLS, behind something that adds it", &c.AllowPlaintext},
+		{"keys-checkpoint", "URI of the checkpoint key (default file:DIR/keys/checkpoint.pem)", &c.Keys.Checkpoint},
+		{"keys-seeds", "URI of the seeds key (default file:DIR/keys/seeds.pem)", &c.Keys.Seeds},
+		{"keys-exports", "URI of the exports key (default file:DIR/keys/exports.pem)", &c.Keys.Exports},
+		{"keys-seal", "URI of the sealing key (default file:DIR/keys/seal.key)", &c.Keys.Seal},
+		{"escrow-inner", "public key file of who takes the last layer off an escrowed seed, say the regulator", &c.Escrow.Inner},
+		{"escrow-outer", "public key file of who takes the first layer off, say the laboratory", &c.Escrow.Outer},
 		{"session-age", "how long a player session lives", &c.SessionAge},
 		{"epoch-age", "longest life of a seed epoch, at most 10m", &c.Epoch.Age},
 		{"epoch-draws", "most draws of a seed epoch, at most 1048576", &c.Epoch.Draws},
@@ -211,6 +229,23 @@ func (c *config) limits() epoch.Limits {
 	return epoch.Limits{AgeSeconds: uint64(c.Epoch.Age / time.Second), Draws: c.Epoch.Draws, RevealDelaySeconds: uint64(c.Epoch.RevealDelay / time.Second)}
 }
 
+func (c *config) keys() appliance.KeyURIs {
+	return appliance.KeyURIs{Checkpoint: c.Keys.Checkpoint, Seeds: c.Keys.Seeds, Exports: c.Keys.Exports, Seal: c.Keys.Seal}
+}
+
+// keysFlag declares --config for a command that needs a house's keys, and
+// returns what reads where they are.
+func keysFlag(cmd *cobra.Command) func() (appliance.KeyURIs, error) {
+	file := cmd.Flags().String("config", os.Getenv("COUNTROOM_CONFIG"), "the house's configuration file, for keys that are not in its directory")
+	return func() (appliance.KeyURIs, error) {
+		c, err := defaults().load(cmd, *file, os.Environ())
+		if err != nil {
+			return appliance.KeyURIs{}, err
+		}
+		return c.keys(), nil
+	}
+}
+
 // check tells what is wrong with a configuration as a whole.
 func (c *config) check() error {
 	if c.Data == "" {
@@ -231,6 +266,9 @@ func (c *config) check() error {
 	}
 	if c.TLS.Certificate == "" && !c.AllowPlaintext && !isLoopback(host) {
 		return fmt.Errorf("listen: %s is reachable from other machines: give tls.certificate and tls.key, or set allow_plaintext if something in front adds TLS", c.Listen)
+	}
+	if (c.Escrow.Inner == "") != (c.Escrow.Outer == "") {
+		return errors.New("escrow: expected both inner and outer, or neither: one alone could open the seeds")
 	}
 	if c.Epoch.Age%time.Second != 0 || c.Epoch.RevealDelay%time.Second != 0 || c.Epoch.Age < 0 || c.Epoch.RevealDelay < 0 {
 		return errors.New("epoch: expected whole seconds")

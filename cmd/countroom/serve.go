@@ -18,6 +18,7 @@ import (
 	"countroom/cmd/appliance"
 	"countroom/games/slots"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
@@ -118,16 +119,18 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 	defer lis.Close()
 	d := &door{open: func(ctx context.Context) (*room, error) {
 		a, err := appliance.Open(ctx, appliance.Config{
-			Dir: c.Data, Origin: c.Origin, Node: c.Node, Release: rel, Limits: c.limits(), SessionAge: c.SessionAge,
+			Dir: c.Data, Origin: c.Origin, Node: c.Node, Release: rel, Keys: c.keys(), Limits: c.limits(), SessionAge: c.SessionAge,
 			QueueMost: c.QueueMost, Reserve: c.ReserveMiB << 20, Log: log, Postgres: c.Store,
 		})
 		if err != nil {
 			return nil, err
 		}
 		log.Info("serving", "address", lis.Addr().String(), "origin", a.Ledger.Origin(), "term", a.Ledger.Term(), "data", c.Data, "read_only", a.ReadOnly)
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(a.Collectors()...)
 		return &room{Appliance: a, api: api.New(a.House, api.Options{
 			Tokens: api.Tokens{Operator: a.Tokens.Operator, Regulator: a.Tokens.Regulator, Auditor: a.Tokens.Auditor},
-			Log:    log, Returns: returns(),
+			Log:    log, Returns: returns(), Registry: registry,
 		})}, nil
 	}}
 	if d.room, err = d.open(ctx); err != nil {

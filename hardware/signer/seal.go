@@ -23,6 +23,8 @@ type Sealer interface {
 	Open(context, sealed []byte) (secret, salt [32]byte, err error)
 	// Assurance says what protects the key.
 	Assurance() string
+	// Health seals what nothing else does and opens it again.
+	Health() error
 	Close() error
 }
 
@@ -104,6 +106,7 @@ func (s softwareSealer) Open(context, sealed []byte) (secret, salt [32]byte, err
 }
 
 func (softwareSealer) Assurance() string { return AssuranceSoftware }
+func (softwareSealer) Health() error     { return nil }
 func (softwareSealer) Close() error      { return nil }
 
 // tokenSealer seals inside a token. The secret passes through this process, for
@@ -132,14 +135,22 @@ func openTokenSealer(ctx context.Context, uri string, create bool) (Sealer, erro
 	}
 	s := &tokenSealer{token, k}
 	// What it cannot do is better known now than at the first seed.
-	probe := []byte(healthMessage)
-	sealed, err := s.Seal(probe, [32]byte{1}, [32]byte{2})
-	if err == nil {
-		if _, _, err = s.Open(probe, sealed); err == nil {
-			return s, nil
-		}
+	if err := s.Health(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", uri, err), token.Close())
 	}
-	return nil, errors.Join(fmt.Errorf("signer: %s: trying the sealing key: %w", uri, err), token.Close())
+	return s, nil
+}
+
+func (s *tokenSealer) Health() error {
+	probe, secret, salt := []byte(healthMessage), [32]byte{1}, [32]byte{2}
+	sealed, err := s.Seal(probe, secret, salt)
+	if err != nil {
+		return fmt.Errorf("signer: health: %w", err)
+	}
+	if a, b, err := s.Open(probe, sealed); err != nil || a != secret || b != salt {
+		return fmt.Errorf("signer: health: what was sealed does not open: %w", err)
+	}
+	return nil
 }
 
 const gcmIVSize = 12
