@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 
 STATICCHECK := .bin/staticcheck-v0.8.2
-PROGRAMS    := countroom countroom-verify countroom-bench countroom-soak
+PROGRAMS    := countroom countroom-verify countroom-witness countroom-bench countroom-soak
 N           ?= 1000
 KILLS       ?= 200
 SOAK        ?= 1h
@@ -76,14 +76,16 @@ vet: $(STATICCHECK)
 	go vet ./...
 	$(STATICCHECK) ./...
 
-# The unit is checked with the program at the place where the build puts it.
+# The units are checked with the programs at the place where the build puts them.
 .PHONY: unit
 unit: build
-	systemd-analyze security --offline=true --threshold=20 --no-pager deploy/countroom.service > /dev/null
-	@d=$$(mktemp -d); trap 'rm -rf "$$d"' EXIT; \
-	sed 's|/usr/bin/countroom|$(CURDIR)/bin/countroom|' deploy/countroom.service > "$$d/countroom.service"; \
-	said=$$(systemd-analyze verify --man=no "$$d/countroom.service" 2>&1 | grep -F countroom.service || true); \
-	[ -z "$$said" ] || { printf 'systemd-analyze verify:\n%s\n' "$$said" >&2; exit 1; }
+	@for u in countroom countroom-witness; do \
+	systemd-analyze security --offline=true --threshold=20 --no-pager deploy/$$u.service > /dev/null || { echo "deploy/$$u.service may do too much" >&2; exit 1; }; \
+	d=$$(mktemp -d); \
+	sed "s|/usr/bin/$$u|$(CURDIR)/bin/$$u|" deploy/$$u.service > "$$d/$$u.service"; \
+	said=$$(systemd-analyze verify --man=no "$$d/$$u.service" 2>&1 | grep -F $$u.service || true); rm -rf "$$d"; \
+	[ -z "$$said" ] || { printf 'systemd-analyze verify:\n%s\n' "$$said" >&2; exit 1; }; \
+	done
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (5m)

@@ -50,6 +50,9 @@ var never = []struct{ from, to, why string }{
 	{"api", "ledger/store", "only cmd names a store"},
 	{"games/house", "ledger/store", "only cmd names a store"},
 	{"games/house", "hardware", "only cmd names a device"},
+	{"regulator/witness", "games", "a witness shares formats with a house, and nothing else"},
+	{"regulator/witness", "ledger/store", "a witness shares formats with a house, and nothing else"},
+	{"regulator/witness", "hardware", "only cmd names a device"},
 	{"regulator/verify", "api", "a verifier shares formats and rules, never servers (law 10)"},
 	{"regulator/verify", "hardware", "a verifier shares formats and rules, never servers (law 10)"},
 	{"regulator/verify", "ledger/store", "a verifier shares formats and rules, never servers (law 10)"},
@@ -204,12 +207,43 @@ var verifierNever = []string{
 // Law 10: what countroom-verify is made of, all the way down through our own
 // packages.
 func TestTheVerifierLinksNoServer(t *testing.T) {
+	never := []string{"api", "hardware", "ledger/store", "ledger/trillian", "ledger/replica", "games/house", "regulator/witness", "cmd/appliance"}
+	followed := follow(t, "cmd/countroom-verify", func(path string, f imported) {
+		refuse(t, path, f, verifierNever, never)
+		if strings.Contains(f.source, "net.Listen(") || strings.Contains(f.source, "http.ListenAndServe") || strings.Contains(f.source, "http.Server{") {
+			t.Errorf("%s: %s opens a listener", path, f.file)
+		}
+	})
+	if followed < 8 {
+		t.Fatalf("only %d packages were followed", followed)
+	}
+}
+
+// witnessNever are modules that a regulator's witness does without.
+var witnessNever = []string{
+	"github.com/labstack/echo", "github.com/cockroachdb/pebble", "github.com/google/trillian", "github.com/jackc/pgx", "go.etcd.io",
+}
+
+// A witness is small enough to be read: it holds a house to one history and
+// shares with it no store, no sequencer and no rule.
+func TestTheWitnessLinksNoHouse(t *testing.T) {
+	never := []string{"api", "games", "ledger/store", "ledger/trillian", "ledger/replica", "ledger/wallet", "ledger/system", "regulator/verify", "cmd/appliance"}
+	followed := follow(t, "cmd/countroom-witness", func(path string, f imported) { refuse(t, path, f, witnessNever, never) })
+	if followed < 4 {
+		t.Fatalf("only %d packages were followed", followed)
+	}
+}
+
+// follow shows every file of a program, all the way down through our own
+// packages, and returns how many packages these were.
+func follow(t *testing.T, program string, file func(path string, f imported)) int {
+	t.Helper()
 	byPkg := map[string][]imported{}
 	for _, f := range sources(t) {
 		byPkg[f.pkg] = append(byPkg[f.pkg], f)
 	}
-	if len(byPkg["cmd/countroom-verify"]) == 0 {
-		t.Fatal("cmd/countroom-verify is gone")
+	if len(byPkg[program]) == 0 {
+		t.Fatalf("%s is gone", program)
 	}
 	seen := map[string]bool{}
 	var visit func(pkg, path string)
@@ -219,34 +253,39 @@ func TestTheVerifierLinksNoServer(t *testing.T) {
 		}
 		seen[pkg] = true
 		for _, f := range byPkg[pkg] {
+			file(path, f)
 			for _, imp := range f.imports {
-				for _, bad := range verifierNever {
-					if under(imp, bad) {
-						t.Errorf("%s: %s imports %s", path, f.file, imp)
-					}
+				if to, ours := strings.CutPrefix(imp, "countroom/"); ours {
+					visit(to, path+" → "+to)
 				}
-				if strings.Contains(f.source, "net.Listen(") || strings.Contains(f.source, "http.ListenAndServe") || strings.Contains(f.source, "http.Server{") {
-					t.Errorf("%s: %s opens a listener", path, f.file)
-				}
-				to, ours := strings.CutPrefix(imp, "countroom/")
-				if !ours {
-					continue
-				}
-				for _, server := range []string{"api", "hardware", "ledger/store", "ledger/trillian", "ledger/replica", "games/house", "cmd/appliance"} {
-					if under(to, server) {
-						t.Errorf("%s: %s imports %s", path, f.file, to)
-					}
-				}
-				if to == "ledger" {
-					t.Errorf("%s: %s imports the writer", path, f.file)
-				}
-				visit(to, path+" → "+to)
 			}
 		}
 	}
-	visit("cmd/countroom-verify", "cmd/countroom-verify")
-	if len(seen) < 8 {
-		t.Fatalf("only %d packages were followed", len(seen))
+	visit(program, program)
+	return len(seen)
+}
+
+// refuse reports what a file of a program must not import.
+func refuse(t *testing.T, path string, f imported, modules, packages []string) {
+	t.Helper()
+	for _, imp := range f.imports {
+		for _, bad := range modules {
+			if under(imp, bad) {
+				t.Errorf("%s: %s imports %s", path, f.file, imp)
+			}
+		}
+		to, ours := strings.CutPrefix(imp, "countroom/")
+		if !ours {
+			continue
+		}
+		for _, bad := range packages {
+			if under(to, bad) {
+				t.Errorf("%s: %s imports %s", path, f.file, to)
+			}
+		}
+		if to == "ledger" {
+			t.Errorf("%s: %s imports the writer", path, f.file)
+		}
 	}
 }
 
