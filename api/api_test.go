@@ -440,7 +440,7 @@ func TestEpochs(t *testing.T) {
 	}
 	w.post("/v1/spins", w.player("e", 100), `{"stake":20}`).want(201)
 	after := w.get("/v1/epochs/1", "").want(200)
-	if after.text("status") != "active" || after.text("activated", "leaf", "type") != "seed.activated" || after.json["revealed"] != nil {
+	if after.text("status") != "active" || after.text("activated", "leaf", "type") != "seed.activated.v2" || after.json["revealed"] != nil {
 		t.Errorf("after the first draw epoch 1 is %s", after.body)
 	}
 	for _, n := range []string{"0", "99", "-1", "01", "x", "18446744073709551616", ""} {

@@ -336,7 +336,7 @@ func secretsOf(pool *entropy.Pool) func(context.Context) ([32]byte, []epoch.Sour
 		}
 		sources := make([]epoch.Source, len(reports))
 		for i, r := range reports {
-			sources[i] = epoch.Source{Bytes: uint64(r.Bytes), Conditioned: r.Conditioned, Healthy: r.Healthy, Name: r.Name}
+			sources[i] = epoch.Source{Assurance: "software", Bytes: uint64(r.Bytes), Conditioned: r.Conditioned, Group: "kernel", Healthy: r.Healthy, Name: r.Name}
 		}
 		return secret, sources, nil
 	}

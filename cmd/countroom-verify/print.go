@@ -25,6 +25,7 @@ func printReport(w io.Writer, r *verify.Report) {
 		fmt.Fprintf(w, "replayed    %d entries, %s to %s\n", r.Replayed, r.First, r.Last)
 		fmt.Fprintf(w, "tree        %d hash tiles reproduced\n", r.Tiles)
 		fmt.Fprintf(w, "epochs      %d committed, %d closed, %d revealed\n", r.Epochs.Committed, r.Epochs.Closed, r.Epochs.Revealed)
+		printOutside(w, r)
 		fmt.Fprintf(w, "rounds      %d outcomes recomputed; %d draws proven from revealed secrets, %d not yet provable\n", r.Rounds.Outcomes, r.Rounds.Proven, r.Rounds.Unproven)
 	}
 	if r.Known > 0 {
@@ -57,6 +58,28 @@ func printReport(w io.Writer, r *verify.Report) {
 		fmt.Fprintf(w, "not checked: %s\n", clean(s))
 	}
 	printFindings(w, r.Findings, r.More)
+}
+
+// printOutside says how much of the seeds only the house's word stands for.
+func printOutside(w io.Writer, r *verify.Report) {
+	o := &r.Outside
+	fmt.Fprintf(w, "outside     %d epochs with a beacon, %d with witnesses, %d with nothing from outside", o.Beacon, o.Witness, o.None)
+	if o.None > 0 {
+		fmt.Fprintf(w, " (the house can grind the seed)")
+	}
+	fmt.Fprintln(w)
+	if o.Downgraded > 0 {
+		fmt.Fprintf(w, "            %d of them downgraded: more had been committed to\n", o.Downgraded)
+	}
+	for _, c := range o.Chains {
+		fmt.Fprintf(w, "            beacon chain %s\n", clean(c))
+	}
+	for _, n := range o.Witnesses {
+		fmt.Fprintf(w, "            witness %s\n", clean(n))
+	}
+	if n := r.Epochs.OneSource; n > 0 {
+		fmt.Fprintf(w, "entropy     %d epochs ask for one source only: a demonstration\n", n)
+	}
 }
 
 // clean keeps what a log or a server says from giving a terminal commands.

@@ -510,7 +510,8 @@ func TestCheckersAgreeOnAnHonestLog(t *testing.T) {
 // each.
 type town struct {
 	*logtest.House
-	who []logtest.Player
+	who       []logtest.Player
+	exhausted entry.Time // when the epoch had no draw left
 }
 
 func newTown() *town {
@@ -563,6 +564,25 @@ func (t *town) leaf(old, new string) {
 	t.TamperLeaf = func(_ uint64, leaf []byte) []byte { return bytes.Replace(leaf, []byte(old), []byte(new), 1) }
 	t.spin(func(*rounds.Settled) {})
 	t.TamperLeaf = nil
+}
+
+// promise changes the next commitment, of a policy, before it is signed.
+func (t *town) promise(policy string, change func(*epoch.Statement)) {
+	t.Policy = policy
+	t.Commitment = func(st *epoch.Statement, _ *logtest.Secret) {
+		change(st)
+		t.Commitment, t.Policy = nil, ""
+	}
+	t.exhaust()
+	t.Turn()
+}
+
+// came changes the activation of an epoch of a policy.
+func (t *town) came(policy string, change func(*epoch.Activated)) {
+	t.promise(policy, func(*epoch.Statement) {})
+	t.exhaust()
+	t.exhausted = t.Now
+	with(t, change, t.Turn)
 }
 
 // exhaust plays until the epoch has no draw left.
@@ -650,6 +670,59 @@ func TestCheckersAgreeOnFrauds(t *testing.T) {
 		{"a commitment is signed by nobody", func(t *town) {
 			with(t, func(r *epoch.Committed) { r.Sources[0].Name = "dice" }, t.more)
 		}, "seed-signature"},
+		{"a beacon's round is out already", func(t *town) {
+			t.promise(epoch.PolicyBeacon, func(st *epoch.Statement) { st.Beacon.Round-- })
+		}, "beacon-round"},
+		{"a beacon of another key", func(t *town) {
+			t.promise(epoch.PolicyBeacon, func(st *epoch.Statement) { st.Beacon.Group[0] ^= 1 })
+		}, "beacon-chain"},
+		{"a beacon whose key is no point", func(t *town) {
+			t.promise(epoch.PolicyBeacon, func(st *epoch.Statement) { st.Beacon.Public[90] ^= 1 })
+		}, "beacon-chain"},
+		{"the signature of another round", func(t *town) {
+			t.came(epoch.PolicyBeacon, func(r *epoch.Activated) {
+				sig := logtest.Beacon.Sign(5)
+				r.Signature = sig[:]
+			})
+		}, "beacon-signature"},
+		{"a signature that is no point", func(t *town) {
+			t.came(epoch.PolicyBeacon, func(r *epoch.Activated) { r.Signature[40] ^= 1 })
+		}, "beacon-signature"},
+		{"a round before its time", func(t *town) {
+			t.came(epoch.PolicyBeacon, func(r *epoch.Activated) { r.At = t.exhausted.Add(20 * time.Millisecond) })
+		}, "beacon-early"},
+		{"other entropy than the beacon's", func(t *town) {
+			t.came(epoch.PolicyBeacon, func(r *epoch.Activated) { r.External[0] ^= 1 })
+		}, "epoch-external"},
+		{"a witness that signed nothing", func(t *town) {
+			t.promise(epoch.PolicyWitness, func(st *epoch.Statement) { st.Nonces[0].Commitment[0] ^= 1 })
+		}, "witness-signature"},
+		{"witnesses in another order", func(t *town) {
+			t.promise(epoch.PolicyWitness, func(st *epoch.Statement) { st.Nonces[0], st.Nonces[1] = st.Nonces[1], st.Nonces[0] })
+		}, "witness-order"},
+		{"another nonce than was committed to", func(t *town) {
+			t.came(epoch.PolicyWitness, func(r *epoch.Activated) { r.Nonces[1].Nonce[0] ^= 1 })
+		}, "witness-nonce"},
+		{"a nonce is left out", func(t *town) {
+			t.came(epoch.PolicyWitness, func(r *epoch.Activated) { r.Nonces = r.Nonces[:1] })
+		}, "witness-nonce"},
+		{"a downgrade without a word", func(t *town) {
+			t.came(epoch.PolicyBeacon, func(r *epoch.Activated) {
+				*r = epoch.Activated{Header: r.Header, Epoch: r.Epoch, Policy: epoch.PolicyNone}
+			})
+		}, "downgrade-alarm"},
+		{"an alarm about an epoch that waits for nothing", func(t *town) {
+			t.Append(&system.AlarmRaised{About: t.Secret(1).Statement.Commitment, Alarm: system.AlarmExternalMissing, Count: 1})
+		}, "alarm-about"},
+		{"half a proof", func(t *town) {
+			t.came(epoch.PolicyBeacon, func(r *epoch.Activated) { r.Signature = r.Signature[:47] })
+		}, "epoch-policy"},
+		{"a policy without what it promises", func(t *town) {
+			t.promise(epoch.PolicyBeacon, func(st *epoch.Statement) { st.Beacon = nil })
+		}, "epoch-policy"},
+		{"fewer sources than are asked for", func(t *town) {
+			t.promise(epoch.PolicyNone, func(st *epoch.Statement) { st.Minimum = 2 })
+		}, "epoch-sources"},
 		{"the largest payout is understated", func(t *town) {
 			t.Disable(lamplight)
 			with(t, func(r *rounds.GameEnabled) { r.PayoutMax-- }, func() { t.Enable(lamplight) })
@@ -746,7 +819,15 @@ func TestCheckersAgreeOnFiles(t *testing.T) {
 		{"a hash of a full tile", h, flip("tile/0/001", 40), nil, 1, finding{257, "tile"}},
 		{"a hash of an upper tile", h, flip(part(1), 40), nil, 1, finding{256, "tile"}},
 		{"a signed root", h, func(f fstest.MapFS) { f["checkpoint"] = &fstest.MapFile{Data: h.Sign(h.Size(), tlog.Hash{1})} }, nil, 1, finding{h.Size(), "signed-root"}},
-		{"a signature", h, flip("checkpoint", len(head)-30), nil, 1, finding{0, "checkpoint-signature"}},
+		{"a signature", h, func(f fstest.MapFS) {
+			data := bytes.Clone(head)
+			if at := len(data) - 30; data[at] != 'B' { // still base64
+				data[at] = 'B'
+			} else {
+				data[at] = 'C'
+			}
+			f["checkpoint"] = &fstest.MapFile{Data: data}
+		}, nil, 1, finding{0, "checkpoint-signature"}},
 		{"no checkpoint", h, remove("checkpoint"), nil, 2, finding{}},
 		{"no bundle", h, remove("tile/entries/001"), nil, 2, finding{}},
 		{"no tile", h, remove(part(0)), nil, 2, finding{}},

@@ -2,13 +2,11 @@ package formats_test
 
 import (
 	"bytes"
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -91,6 +89,7 @@ type story struct {
 	player   entry.Ref
 	requests []request
 	reasons  []reason
+	promised []epoch.Statement // of epochs of which the outside is part
 }
 
 func must[T any](v T, err error) T {
@@ -137,7 +136,7 @@ func tell(t *testing.T) *story {
 	actor := players.SessionKey(session.ID)
 
 	s.after(4 * time.Second)
-	s.add(&epoch.Activated{Epoch: 1, Policy: epoch.PolicyNone})
+	s.add(&epoch.ActivatedV1{Activated: epoch.Activated{Epoch: 1, Policy: epoch.PolicyNone}})
 	s.spin(actor, first, 1, "spin-1", 100)
 	second := s.commit(2)
 	s.after(3 * time.Second)
@@ -147,9 +146,9 @@ func tell(t *testing.T) *story {
 	s.after(3 * time.Second)
 	s.add(&system.ClockStepped{StepMicroseconds: -1_250_000})
 	s.add(&epoch.Closed{Draws: 3, Epoch: 1, Reason: epoch.ByDraws})
-	s.add(&epoch.Activated{Epoch: 2, Policy: epoch.PolicyNone})
+	s.add(&epoch.ActivatedV1{Activated: epoch.Activated{Epoch: 2, Policy: epoch.PolicyNone}})
 	s.spin(actor, second, 1, "spin-4", 100)
-	s.commit(3)
+	s.promise(3, s.withBeacon)
 
 	s.after(20 * time.Second)
 	s.add(&system.AlarmRaised{About: entry.RequestKey("operator", "pay-1"), Alarm: system.AlarmKeyReused, Count: 1})
@@ -169,6 +168,7 @@ func tell(t *testing.T) *story {
 	s.add(&system.HouseRestored{Backup: fixed("back-up"), Reason: s.because("the disk of count-1 was lost"), Root: root, Signed: size, Size: size})
 	s.officers()
 	s.pair()
+	s.outside()
 	return s
 }
 
@@ -219,22 +219,15 @@ func (s *story) because(words string) [32]byte {
 	return c
 }
 
-// commit commits to the secret of an epoch and returns its key.
+// commit commits to the secret of an epoch, as older houses did, and returns its
+// key.
 func (s *story) commit(n uint64) *chance.Drawer {
 	s.t.Helper()
-	secret, salt := fixed(fmt.Sprintf("secret %d", n)), fixed(fmt.Sprintf("salt %d", n))
-	iv := fixed(fmt.Sprintf("iv %d", n))
-	c := chance.Commitment(origin, n, secret, salt)
-	st := epoch.Statement{
-		Assurance: system.AssuranceSoftware, Commitment: c, Epoch: n, Limits: epoch.Limits{AgeSeconds: 600, Draws: 3, RevealDelaySeconds: 120},
-		Policy:  epoch.PolicyNone,
-		Sealed:  chance.Seal(fixed("seal key"), binary.BigEndian.AppendUint64([]byte(origin), n), [12]byte(iv[:12]), secret, salt),
-		Sources: []epoch.Source{{Bytes: 64, Conditioned: true, Healthy: true, Name: "linux-getrandom"}},
-	}
-	digest := sha256.Sum256(must(st.Message(origin)))
-	// Without a random source the signature is the deterministic one of RFC 6979.
-	s.add(&epoch.Committed{Statement: st, Signature: must(s.seeds.Sign(nil, digest[:], crypto.SHA256))})
-	return chance.NewDrawer(chance.DeriveKey(secret, c, nil), origin)
+	r := &epoch.CommittedV1{Statement: s.statement(n)}
+	r.Sources = []epoch.Source{{Bytes: 64, Conditioned: true, Healthy: true, Name: "linux-getrandom"}}
+	r.Signature = s.sealed(must(r.Message(origin)))
+	s.add(r)
+	return chance.NewDrawer(chance.DeriveKey(fixed(fmt.Sprintf("secret %d", n)), r.Commitment, nil), origin)
 }
 
 func (s *story) move(r entry.Record, key, what string, amount int64) {
@@ -314,7 +307,7 @@ func (s *story) files() map[string][]byte {
 	files["examples/answer.json"] = fmt.Appendf(nil, `{"index":%d,"leaf":%s,"receipt":%s,"balance":{"amount":%d,"currency":"EUR"},"round":"%s"}`+"\n",
 		spun, s.leaves[spun], must(json.Marshal(string(s.receipt(spun)))), settled.Postings[1].Balance, settled.ID)
 
-	var committed epoch.Committed
+	var committed epoch.CommittedV1
 	for i, leaf := range s.leaves {
 		if must(entry.TypeOf(leaf)) == "seed.committed" && committed.Epoch == 0 {
 			if err := entry.Decode(s.leaves[i], &committed); err != nil {
@@ -323,6 +316,7 @@ func (s *story) files() map[string][]byte {
 		}
 	}
 	files["examples/seed-statement.json"] = must(committed.Message(origin))
+	s.variants(files)
 
 	files["vectors/requests.json"] = indent(map[string]any{"requests": s.requests, "commitments": s.reasons})
 	files["vectors/rounds.json"] = bytes.ReplaceAll(append(must(json.Marshal(workedRounds(s.machine))), '\n'), []byte(`{"about"`), []byte("\n"+`{"about"`))

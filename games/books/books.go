@@ -64,8 +64,12 @@ func New(typ string) (entry.Record, error) {
 	case "wallet.withdrawn":
 		return new(wallet.Withdrawn), nil
 	case "seed.committed":
+		return new(epoch.CommittedV1), nil
+	case "seed.committed.v2":
 		return new(epoch.Committed), nil
 	case "seed.activated":
+		return new(epoch.ActivatedV1), nil
+	case "seed.activated.v2":
 		return new(epoch.Activated), nil
 	case "seed.closed":
 		return new(epoch.Closed), nil

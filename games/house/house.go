@@ -63,6 +63,11 @@ type Config struct {
 	// Secret returns a fresh 256-bit secret and the sources that it came from.
 	Secret func(context.Context) ([32]byte, []epoch.Source, error)
 	Limits epoch.Limits // of new epochs; zero means epoch.Default
+	// SourcesMinimum is how many independent groups of sources a secret needs, 1
+	// at the least.
+	SourcesMinimum uint64
+	// Escrow, if set, seals the secret of an epoch to parties outside as well.
+	Escrow func(n uint64, secret, salt [32]byte) (*epoch.Escrow, error)
 
 	TokenKey   [32]byte      // session tokens are MACs under it
 	VaultKey   [32]byte      // personal data is encrypted under it
@@ -142,6 +147,7 @@ func Open(ctx context.Context, l *ledger.Ledger, cfg Config) (*House, error) {
 	if err := cfg.Limits.Check(); err != nil {
 		return nil, fmt.Errorf("seed epochs: %w", err)
 	}
+	cfg.SourcesMinimum = max(cfg.SourcesMinimum, 1)
 	if cfg.SessionAge == 0 {
 		cfg.SessionAge = 12 * time.Hour
 	}

@@ -12,7 +12,6 @@ import (
 
 	"countroom/ledger"
 	"countroom/ledger/book"
-	"countroom/ledger/entry"
 	"countroom/rngcert/chance"
 	"countroom/rngcert/epoch"
 )
@@ -144,7 +143,7 @@ func (s *seeds) begin(ctx context.Context) error {
 }
 
 // unseal opens the secret of an epoch from the log.
-func (s *seeds) unseal(ctx context.Context, n uint64) (secret, salt [32]byte, c *epoch.Committed, err error) {
+func (s *seeds) unseal(ctx context.Context, n uint64) (secret, salt [32]byte, st *epoch.Statement, err error) {
 	var row *epoch.Epoch
 	err = s.h.ledger.View(ctx, func(rows book.Reader) error {
 		row = book.Get[epoch.Epoch](rows, epoch.Key(n))
@@ -160,12 +159,20 @@ func (s *seeds) unseal(ctx context.Context, n uint64) (secret, salt [32]byte, c 
 	if err != nil {
 		return
 	}
-	c = new(epoch.Committed)
-	if err = entry.Decode(e.Leaf, c); err != nil {
+	record, err := Books().Decode(e.Leaf)
+	if err != nil {
 		return
 	}
-	secret, salt, err = s.h.cfg.Sealer.Open(sealContext(s.h.cfg.Origin, n), c.Sealed)
-	if err == nil && chance.Commitment(s.h.cfg.Origin, n, secret, salt) != c.Commitment {
+	switch r := record.(type) {
+	case *epoch.Committed:
+		st = &r.Statement
+	case *epoch.CommittedV1:
+		st = &r.Statement
+	default:
+		return secret, salt, nil, fmt.Errorf("entry %d is a %s", e.Index, record.Type())
+	}
+	secret, salt, err = s.h.cfg.Sealer.Open(sealContext(s.h.cfg.Origin, n), st.Sealed)
+	if err == nil && chance.Commitment(s.h.cfg.Origin, n, secret, salt) != st.Commitment {
 		err = errors.New("the sealed secret is not the one that was committed to")
 	}
 	return
@@ -190,7 +197,12 @@ func (s *seeds) commit(ctx context.Context, n uint64) error {
 	}
 	st := epoch.Statement{
 		Assurance: cfg.Sealer.Assurance(), Commitment: chance.Commitment(cfg.Origin, n, secret, salt),
-		Epoch: n, Limits: cfg.Limits, Policy: epoch.PolicyNone, Sources: sources,
+		Epoch: n, Limits: cfg.Limits, Minimum: cfg.SourcesMinimum, Policy: epoch.PolicyNone, Sources: sources,
+	}
+	if cfg.Escrow != nil {
+		if st.Escrow, err = cfg.Escrow(n, secret, salt); err != nil {
+			return fmt.Errorf("escrow: %w", err)
+		}
 	}
 	if st.Sealed, err = cfg.Sealer.Seal(sealContext(cfg.Origin, n), secret, salt); err != nil {
 		return fmt.Errorf("sealing: %w", err)

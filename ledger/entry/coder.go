@@ -108,6 +108,13 @@ func (c *Coder) Optional(name string, present bool) bool {
 	return c.peek(name) >= 0
 }
 
+// Expect fails the visit unless something holds of a member that was visited.
+func (c *Coder) Expect(name string, holds bool, expected string) {
+	if !holds {
+		c.fail(name, expected)
+	}
+}
+
 // Object opens a nested object, which End closes.
 func (c *Coder) Object(name string) { c.open(name, '{') }
 

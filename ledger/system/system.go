@@ -226,6 +226,10 @@ func (r *ClockStepped) Code(c *entry.Coder) {
 // AlarmKeyReused: one idempotency key came with two different requests.
 const AlarmKeyReused = "request-key-reused"
 
+// AlarmExternalMissing: what the outside was to add to the seed epoch of a
+// commitment has not come in time.
+const AlarmExternalMissing = "external-missing"
+
 // AlarmRaised is an alarm that a regulator can read in the log
 // ("alarm.raised").
 type AlarmRaised struct {

@@ -39,7 +39,7 @@ func (r *replay) caused(e entry.Record, broken func(rule, expected, found string
 		if h.Actor == byHouse && r.active != nil && r.active.size == 1 && book.Get[rounds.Game](r.rows, rounds.GameKey(e.Game)) == nil {
 			actor = byHouse
 		}
-	case *system.HouseCreated, *system.HouseActive, *system.PairActive, *system.HouseRestored, *system.ClockStepped, *system.AlarmRaised, *epoch.Committed, *epoch.Activated, *epoch.Closed, *epoch.Revealed:
+	case *system.HouseCreated, *system.HouseActive, *system.PairActive, *system.HouseRestored, *system.ClockStepped, *system.AlarmRaised, *epoch.Committed, *epoch.CommittedV1, *epoch.Activated, *epoch.ActivatedV1, *epoch.Closed, *epoch.Revealed:
 		actor = byHouse
 	}
 	if h.Actor != actor && !(actor == bySession && strings.HasPrefix(h.Actor, bySession)) {

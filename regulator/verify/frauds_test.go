@@ -13,6 +13,7 @@ import (
 
 	"countroom/games/books"
 	"countroom/games/rounds"
+	"countroom/ledger/entry"
 	"countroom/ledger/money"
 	"countroom/ledger/tlog"
 	"countroom/regulator/verify/logtest"
@@ -23,7 +24,8 @@ import (
 // each, that tells the entries at which something was done to it.
 type town struct {
 	*logtest.House
-	who []logtest.Player
+	who    []logtest.Player
+	before entry.Time // when an epoch had ended
 }
 
 func newTown() *town { return newTownBegun(nil) }

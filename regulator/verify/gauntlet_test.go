@@ -526,34 +526,34 @@ var contradictions = []contradiction{
 	}, typ: "round.settled", rule: "draw-epoch"},
 	{name: "an epoch's number is skipped", commit: func(t *town) uint64 {
 		return t.committed(func(st *epoch.Statement) { st.Epoch++ })
-	}, typ: "seed.committed", rule: "epoch-order"},
+	}, typ: "seed.committed.v2", rule: "epoch-order"},
 	{name: "a stock of secrets is laid in", commit: func(t *town) uint64 { return t.Commit() },
-		typ: "seed.committed", rule: "epoch-ahead"},
+		typ: "seed.committed.v2", rule: "epoch-ahead"},
 	{name: "an epoch without end is committed to", commit: func(t *town) uint64 {
 		return t.committed(func(st *epoch.Statement) { st.Limits.AgeSeconds = 601 })
-	}, typ: "seed.committed", rule: "epoch-limits", found: "601"},
+	}, typ: "seed.committed.v2", rule: "epoch-limits", found: "601"},
 	{name: "a secret from a sick source", commit: func(t *town) uint64 {
 		return t.committed(func(st *epoch.Statement) { st.Sources[0].Healthy = false })
-	}, typ: "seed.committed", rule: "epoch-sources", expected: "healthy sources", found: "test"},
+	}, typ: "seed.committed.v2", rule: "epoch-sources", expected: "healthy sources", found: "test"},
 	{name: "a secret from too little entropy", commit: func(t *town) uint64 {
 		return t.committed(func(st *epoch.Statement) { st.Sources[0].Bytes = 8 })
-	}, typ: "seed.committed", rule: "epoch-sources", expected: "32 bytes or more", found: "8"},
+	}, typ: "seed.committed.v2", rule: "epoch-sources", expected: "32 bytes or more", found: "8"},
 	{name: "a policy is promised that there is not", commit: func(t *town) uint64 {
-		return t.committed(func(st *epoch.Statement) { st.Policy = "beacon" })
-	}, typ: "seed.committed", rule: "epoch-policy", expected: "none", found: "beacon"},
+		return t.committed(func(st *epoch.Statement) { st.Policy = "dice" })
+	}, typ: "seed.committed.v2", rule: "epoch-policy", expected: "none", found: "dice"},
 	{name: "a commitment is changed after it was signed", commit: func(t *town) uint64 {
 		return with(t, func(r *epoch.Committed) { r.Commitment[0] ^= 1 }, func() { t.end(); t.Turn() })
-	}, typ: "seed.committed", rule: "seed-signature"},
+	}, typ: "seed.committed.v2", rule: "seed-signature"},
 	{name: "an epoch is activated out of turn", commit: func(t *town) uint64 {
 		s := t.end()
 		return t.Append(&epoch.Activated{Epoch: s.Active + 2, Policy: epoch.PolicyNone})
-	}, typ: "seed.activated", rule: "epoch-activation"},
+	}, typ: "seed.activated.v2", rule: "epoch-activation"},
 	{name: "two epochs are active at once", commit: func(t *town) uint64 {
 		return t.Append(&epoch.Activated{Epoch: epoch.Now(t.Rows()).Active + 1, Policy: epoch.PolicyNone})
-	}, typ: "seed.activated", rule: "epoch-activation"},
+	}, typ: "seed.activated.v2", rule: "epoch-activation"},
 	{name: "the house adds entropy of its own when it activates", commit: func(t *town) uint64 {
 		return with(t, func(r *epoch.Activated) { r.External = []byte{7} }, func() { t.end(); t.Turn() })
-	}, typ: "seed.activated", rule: "epoch-policy"},
+	}, typ: "seed.activated.v2", rule: "epoch-policy"},
 	{name: "a secret is shown while it decides", commit: func(t *town) uint64 { return t.Reveal(epoch.Now(t.Rows()).Active) },
 		typ: "seed.revealed", rule: "epoch-reveal"},
 	{name: "a secret is shown twice, the other time otherwise", commit: func(t *town) uint64 {

@@ -41,7 +41,10 @@ type story struct {
 }
 
 func newStory(t *testing.T) *story {
-	h := logtest.New(logtest.Config{Seed: 21, Game: logtest.Small(), Limits: epoch.Limits{AgeSeconds: 60, Draws: 12, RevealDelaySeconds: 2}})
+	h := logtest.Empty(logtest.Config{Seed: 21, Game: logtest.Small(), Limits: epoch.Limits{AgeSeconds: 60, Draws: 12, RevealDelaySeconds: 2}})
+	h.V1 = true
+	h.Begin()
+	h.V1, h.Policy = false, epoch.PolicyBeacon
 	s := &story{House: h, byType: map[string][]int{}}
 	d := logtest.Small()
 	d.ID = "small-two"
@@ -53,7 +56,11 @@ func newStory(t *testing.T) *story {
 	idle := h.Register("SEK")
 	h.Open(idle)
 	h.Register("NOK")
-	h.Play(s.who, 20)
+	h.Play(s.who, 12)
+	h.Policy = epoch.PolicyWitness
+	h.Play(s.who, 12)
+	h.Policy = epoch.PolicyBeacon
+	h.Play(s.who, 3)
 	h.Alarm(entry.RequestKey("operator", "key-2"))
 	h.Step(-time.Second)
 	h.Restart()
@@ -64,7 +71,10 @@ func newStory(t *testing.T) *story {
 	h.Close(s.who[2])
 	s.who[2].Session = h.Open(s.who[2])
 	h.Wait(3 * time.Second)
-	h.Play(s.who, 20)
+	h.Play(s.who, 9)
+	h.Missing = true
+	h.Policy = ""
+	h.Play(s.who, 5)
 	h.Restore(h.Size())
 	h.TakeOver("a", system.ReasonStart)
 	h.Play(s.who, 1)
@@ -177,6 +187,7 @@ var meaningless = []struct {
 	{"game.disabled", "game", always("small")},
 	{"game.disabled", "reason", always(strings.Repeat("5", 64))},
 	{"seed.committed", "signature", otherSignature},
+	{"seed.committed.v2", "signature", otherSignature},
 	{approvedTypes, "approvals[].signature", otherSignature},
 }
 

@@ -53,6 +53,7 @@ type replay struct {
 	active   *active // the latest process
 	restores []restore
 	seeds    *ecdsa.PublicKey
+	outside  outside
 	secrets  map[[32]byte]uint64 // revealed, with their epochs
 	last     entry.Time
 	ids      *set
@@ -318,15 +319,26 @@ func (r *replay) before(index uint64, e entry.Record, broken func(rule, expected
 		r.restored(index, e, broken)
 	case *system.AlarmRaised:
 		r.alarm(index, e, broken)
+	case *epoch.CommittedV1:
+		r.seedSigned(e.Message, e.Signature, broken)
+		r.outside.committed = nil
 	case *epoch.Committed:
-		if r.seeds == nil {
-			return // house.created was found to lack the key
-		}
-		msg, err := e.Message(r.v.Name())
-		digest := sha256.Sum256(msg)
-		if err != nil || !ecdsa.VerifyASN1(r.seeds, digest[:], e.Signature) {
-			broken("seed-signature", "a signature of the seeds key in entry 0", hex.EncodeToString(e.Signature))
-		}
+		r.seedSigned(e.Message, e.Signature, broken)
+		r.committed(e, broken)
+	case *epoch.Activated:
+		r.activated(index, e, broken)
+	}
+}
+
+// seedSigned holds the signature of a seed statement.
+func (r *replay) seedSigned(message func(origin string) ([]byte, error), signature []byte, broken func(rule, expected, found string)) {
+	if r.seeds == nil {
+		return // house.created was found to lack the key
+	}
+	msg, err := message(r.v.Name())
+	digest := sha256.Sum256(msg)
+	if err != nil || !ecdsa.VerifyASN1(r.seeds, digest[:], signature) {
+		broken("seed-signature", "a signature of the seeds key in entry 0", hex.EncodeToString(signature))
 	}
 }
 
@@ -388,6 +400,10 @@ func keysInOrder(keys []system.Key, broken func(rule, expected, found string)) {
 
 // alarm holds what an alarm says against the entries before it.
 func (r *replay) alarm(index uint64, e *system.AlarmRaised, broken func(rule, expected, found string)) {
+	if e.Alarm == system.AlarmExternalMissing {
+		r.missing(index, e, broken)
+		return
+	}
 	if e.Alarm != system.AlarmKeyReused {
 		if r.unknown == nil {
 			r.unknown = unchecked("entry %d: an alarm %q, which this version does not know", index, e.Alarm)
@@ -435,8 +451,17 @@ func (r *replay) after(index uint64, e entry.Record, broken func(rule, expected,
 		r.cashIn(string(e.Amount.Currency)).Deposits.add(e.Amount.Amount)
 	case *wallet.Withdrawn:
 		r.cashIn(string(e.Amount.Currency)).Withdrawals.add(e.Amount.Amount)
+	case *epoch.CommittedV1:
+		r.report.Epochs.Committed++
 	case *epoch.Committed:
 		r.report.Epochs.Committed++
+		if e.Minimum == 1 {
+			r.report.Epochs.OneSource++
+		}
+	case *epoch.ActivatedV1:
+		r.policy(epoch.PolicyNone)
+	case *epoch.Activated:
+		r.policy(e.Policy)
 	case *epoch.Closed:
 		r.report.Epochs.Closed++
 		row := book.Get[epoch.Epoch](r.rows, epoch.Key(e.Epoch))

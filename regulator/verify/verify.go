@@ -63,11 +63,12 @@ type Report struct {
 	Types    map[string]uint64 `json:"types"`    // how many of each among them
 	Tiles    uint64            `json:"tiles"`    // hash tiles that the entries reproduced
 
-	Epochs Epochs   `json:"epochs"`
-	Rounds Rounds   `json:"rounds"`
-	Games  []Totals `json:"games"`
-	Cash   []Cash   `json:"cash"`
-	Known  uint64   `json:"known"` // receipts and checkpoints of outsiders that were compared
+	Epochs  Epochs   `json:"epochs"`
+	Outside Outside  `json:"outside"`
+	Rounds  Rounds   `json:"rounds"`
+	Games   []Totals `json:"games"`
+	Cash    []Cash   `json:"cash"`
+	Known   uint64   `json:"known"` // receipts and checkpoints of outsiders that were compared
 
 	Findings  []Finding `json:"findings"`
 	More      uint64    `json:"more_findings"` // beyond FindingsMost
@@ -113,6 +114,21 @@ type Epochs struct {
 	Committed uint64 `json:"committed"`
 	Closed    uint64 `json:"closed"`
 	Revealed  uint64 `json:"revealed"` // their secrets fit what was committed to
+	// OneSource are those committed of which the house asks for no more than one
+	// independent source of entropy: a demonstration.
+	OneSource uint64 `json:"one_source"`
+}
+
+// Outside says what came from outside into the seeds of the epochs that came
+// into use. That the beacon is the public one, and the witnesses are whom they
+// say they are, is for the reader: the log can only say by which keys.
+type Outside struct {
+	None       uint64   `json:"none"` // the house can grind the secret
+	Witness    uint64   `json:"witness"`
+	Beacon     uint64   `json:"beacon"`
+	Downgraded uint64   `json:"downgraded"` // among none: more was committed to
+	Chains     []string `json:"chains,omitempty"`
+	Witnesses  []string `json:"witnesses,omitempty"`
 }
 
 // Rounds counts rounds by what is known of their chance.

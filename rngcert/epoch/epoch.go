@@ -1,9 +1,12 @@
 // Package epoch is the book of seeds. A seed's life has four entries:
 //
-//	seed.committed   a hash binds the house to a secret nobody has seen
-//	seed.activated   the secret, with what the outside added, now decides draws
-//	seed.closed      by rule: so many draws, or so much time
-//	seed.revealed    the secret itself, by which every draw can be recomputed
+//	seed.committed.v2   a hash binds the house to a secret nobody has seen
+//	seed.activated.v2   the secret, with what the outside added, now decides draws
+//	seed.closed         by rule: so many draws, or so much time
+//	seed.revealed       the secret itself, by which every draw can be recomputed
+//
+// Older logs have seed.committed and seed.activated, which know of nothing from
+// outside.
 //
 // One epoch at a time is active, at most one is committed ahead, none is
 // skipped, and draws are numbered without gaps in the order of the log.
@@ -29,10 +32,19 @@ const (
 // not less.
 const SourceBytesLeast = 32
 
-// PolicyNone: nothing from outside enters the seed, so that only the house's
-// word says it did not try many secrets and keep the one it liked ("the house
-// can grind S").
-const PolicyNone = "none"
+// Policies: what the outside adds to a secret at activation.
+const (
+	// PolicyNone: nothing from outside enters the seed, so that only the house's
+	// word says it did not try many secrets and keep the one it liked ("the house
+	// can grind S").
+	PolicyNone = "none"
+	// PolicyWitness: nonces of witnesses, who committed to them before the house
+	// committed to the secret and show them after.
+	PolicyWitness = "witness"
+	// PolicyBeacon: the round of a public beacon, named in the commitment before
+	// it existed.
+	PolicyBeacon = "beacon"
+)
 
 // Reasons for closing an epoch.
 const (
@@ -42,14 +54,6 @@ const (
 
 // ErrNoEpoch says that no epoch can serve a draw now.
 var ErrNoEpoch = errors.New("no active seed epoch")
-
-// Source is a source of entropy that went into a secret.
-type Source struct {
-	Bytes       uint64
-	Conditioned bool // its raw noise cannot be seen
-	Healthy     bool
-	Name        string
-}
 
 // Limits end an epoch; they are committed before its first draw.
 type Limits struct {
@@ -73,107 +77,6 @@ func (l Limits) Check() error {
 		return errors.New("expected 1 to 1048576 draws, an age of 1 to 600 seconds and a reveal delay of at most 3600 seconds")
 	}
 	return nil
-}
-
-// Committed binds the house to a secret ("seed.committed").
-type Committed struct {
-	entry.Header
-	Statement
-	Signature []byte // by the seeds key over Statement.Message: ECDSA P-256, ASN.1 DER, over SHA-256
-}
-
-// Statement is what the seeds key signs.
-type Statement struct {
-	Assurance  string   // of the sealing key
-	Commitment [32]byte // chance.Commitment of origin, epoch, secret and salt
-	Epoch      uint64   // from 1
-	Limits     Limits
-	Policy     string // what the outside adds at activation
-	Sealed     []byte // the secret and salt, sealed to the house's key
-	Sources    []Source
-}
-
-// Type is "seed.committed".
-func (*Committed) Type() string { return "seed.committed" }
-
-// Code visits the members.
-func (r *Committed) Code(c *entry.Coder) {
-	c.Actor(&r.Header)
-	c.Text("assurance", &r.Assurance, 32)
-	c.At(&r.Header)
-	c.Hex("commitment", r.Commitment[:])
-	c.Uint("epoch", &r.Epoch)
-	c.ID(&r.Header)
-	r.Limits.code(c)
-	c.Text("policy", &r.Policy, 32)
-	c.Binary("sealed", &r.Sealed, 1024)
-	c.Binary("signature", &r.Signature, 256)
-	codeSources(c, &r.Sources)
-	c.Is("type", r.Type())
-}
-
-func (l *Limits) code(c *entry.Coder) {
-	c.Object("limits")
-	c.Uint("age_seconds", &l.AgeSeconds)
-	c.Uint("draws", &l.Draws)
-	c.Uint("reveal_delay_seconds", &l.RevealDelaySeconds)
-	c.End()
-}
-
-func codeSources(c *entry.Coder, list *[]Source) {
-	entry.List(c, "sources", list, 16, func(c *entry.Coder, s *Source) {
-		c.Object("")
-		c.Uint("bytes", &s.Bytes)
-		c.Bool("conditioned", &s.Conditioned)
-		c.Bool("healthy", &s.Healthy)
-		c.Text("name", &s.Name, 64)
-		c.End()
-	})
-}
-
-// Message is the canonical JSON that the seeds key signs: the statement with
-// the log's origin and a tag.
-func (s *Statement) Message(origin string) ([]byte, error) {
-	return entry.AppendObject(nil, &message{s, origin})
-}
-
-type message struct {
-	*Statement
-	origin string
-}
-
-func (m *message) Code(c *entry.Coder) {
-	c.Text("assurance", &m.Assurance, 32)
-	c.Hex("commitment", m.Commitment[:])
-	c.Uint("epoch", &m.Epoch)
-	m.Limits.code(c)
-	c.Text("origin", &m.origin, 255)
-	c.Text("policy", &m.Policy, 32)
-	c.Binary("sealed", &m.Sealed, 1024)
-	codeSources(c, &m.Sources)
-	c.Is("tag", "countroom/seed-statement/v1")
-}
-
-// Activated makes an epoch the one that decides draws ("seed.activated").
-type Activated struct {
-	entry.Header
-	Epoch    uint64
-	External []byte // external entropy; empty with policy none
-	Policy   string // the policy that was carried out
-}
-
-// Type is "seed.activated".
-func (*Activated) Type() string { return "seed.activated" }
-
-// Code visits the members.
-func (r *Activated) Code(c *entry.Coder) {
-	c.Actor(&r.Header)
-	c.At(&r.Header)
-	c.Uint("epoch", &r.Epoch)
-	c.Binary("external", &r.External, 1024)
-	c.ID(&r.Header)
-	c.Text("policy", &r.Policy, 32)
-	c.Is("type", r.Type())
 }
 
 // Closed ends an epoch ("seed.closed").
@@ -327,45 +230,21 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 	s := Now(rows)
 	switch r := r.(type) {
 	case *Committed:
-		if r.Epoch != s.Committed+1 {
-			return book.Broken("epoch-order", s.Committed+1, r.Epoch)
+		if err := commit(rows, index, &s, &r.Statement, r.Statement.check()); err != nil {
+			return err
 		}
-		if latest := max(s.Active, s.Closed); s.Committed > latest {
-			return book.Broken("epoch-ahead", "at most one epoch committed ahead", r.Epoch)
+	case *CommittedV1:
+		if err := commit(rows, index, &s, &r.Statement, r.check()); err != nil {
+			return err
 		}
-		if err := r.Limits.Check(); err != nil {
-			return book.Broken("epoch-limits", err, r.Limits)
-		}
-		if len(r.Sources) == 0 {
-			return book.Broken("epoch-sources", "at least one source of entropy", "none")
-		}
-		var bytes uint64
-		for _, src := range r.Sources {
-			if !src.Healthy {
-				return book.Broken("epoch-sources", "healthy sources", src.Name)
-			}
-			bytes += src.Bytes
-		}
-		if bytes < SourceBytesLeast {
-			return book.Broken("epoch-sources", strconv.Itoa(SourceBytesLeast)+" bytes or more from all sources", bytes)
-		}
-		if r.Policy != PolicyNone {
-			return book.Broken("epoch-policy", PolicyNone, r.Policy)
-		}
-		s.Committed = r.Epoch
-		rows.Put(Key(r.Epoch), &Epoch{Commitment: r.Commitment, CommittedIndex: index, Limits: r.Limits, Policy: r.Policy})
 	case *Activated:
-		e := book.Get[Epoch](rows, Key(r.Epoch))
-		if s.Active != 0 || r.Epoch != s.Closed+1 || e == nil {
-			return book.Broken("epoch-activation", "the committed epoch "+strconv.FormatUint(s.Closed+1, 10)+", once the one before is closed", r.Epoch)
+		if err := activate(rows, index, &s, r, r.carriedOut); err != nil {
+			return err
 		}
-		if r.Policy != e.Policy || len(r.External) != 0 {
-			return book.Broken("epoch-policy", "policy "+e.Policy+" as committed", r.Policy)
+	case *ActivatedV1:
+		if err := activate(rows, index, &s, &r.Activated, r.carriedOut); err != nil {
+			return err
 		}
-		s.Active, s.ActivatedAt, s.Draws, s.Limits = r.Epoch, r.At, 0, e.Limits
-		active := *e
-		active.ActivatedIndex, active.External = index, r.External
-		rows.Put(Key(r.Epoch), &active)
 	case *Closed:
 		e := book.Get[Epoch](rows, Key(r.Epoch))
 		if s.Active == 0 || r.Epoch != s.Active || e == nil {
@@ -397,5 +276,42 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		return nil
 	}
 	rows.Put(StateKey, &s)
+	return nil
+}
+
+// commit takes a commitment, of which unsound says what is wrong with sources
+// and policy.
+func commit(rows book.Rows, index uint64, s *State, st *Statement, unsound error) error {
+	if st.Epoch != s.Committed+1 {
+		return book.Broken("epoch-order", s.Committed+1, st.Epoch)
+	}
+	if latest := max(s.Active, s.Closed); s.Committed > latest {
+		return book.Broken("epoch-ahead", "at most one epoch committed ahead", st.Epoch)
+	}
+	if err := st.Limits.Check(); err != nil {
+		return book.Broken("epoch-limits", err, st.Limits)
+	}
+	if unsound != nil {
+		return unsound
+	}
+	s.Committed = st.Epoch
+	rows.Put(Key(st.Epoch), &Epoch{Commitment: st.Commitment, CommittedIndex: index, Limits: st.Limits, Policy: st.Policy})
+	return nil
+}
+
+// activate takes an activation, whose policy must be what carriedOut makes of the
+// one that was committed to.
+func activate(rows book.Rows, index uint64, s *State, r *Activated, carriedOut func(committed string) error) error {
+	e := book.Get[Epoch](rows, Key(r.Epoch))
+	if s.Active != 0 || r.Epoch != s.Closed+1 || e == nil {
+		return book.Broken("epoch-activation", "the committed epoch "+strconv.FormatUint(s.Closed+1, 10)+", once the one before is closed", r.Epoch)
+	}
+	if err := carriedOut(e.Policy); err != nil {
+		return err
+	}
+	s.Active, s.ActivatedAt, s.Draws, s.Limits = r.Epoch, r.At, 0, e.Limits
+	active := *e
+	active.ActivatedIndex, active.External = index, r.External
+	rows.Put(Key(r.Epoch), &active)
 	return nil
 }

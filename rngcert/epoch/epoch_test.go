@@ -25,8 +25,8 @@ var limits = epoch.Limits{AgeSeconds: 60, Draws: 2, RevealDelaySeconds: 30}
 
 func committed(n uint64) *epoch.Committed {
 	return &epoch.Committed{Statement: epoch.Statement{
-		Commitment: [32]byte{byte(n)}, Epoch: n, Limits: limits, Policy: epoch.PolicyNone,
-		Sources: []epoch.Source{{Bytes: 64, Conditioned: true, Healthy: true, Name: "linux-getrandom"}, {Bytes: 32, Healthy: true, Name: "jitter"}},
+		Commitment: [32]byte{byte(n)}, Epoch: n, Limits: limits, Minimum: 2, Policy: epoch.PolicyNone,
+		Sources: []epoch.Source{{Bytes: 64, Conditioned: true, Group: "kernel", Healthy: true, Name: "linux-getrandom"}, {Bytes: 32, Group: "cpu", Healthy: true, Name: "jitter"}},
 	}}
 }
 
@@ -183,28 +183,44 @@ func TestBrokenRules(t *testing.T) {
 		spoil(r)
 		return r
 	}
+	commitV1 := func(spoil func(*epoch.CommittedV1)) entry.Record {
+		r := &epoch.CommittedV1{Statement: committed(1).Statement}
+		spoil(r)
+		return r
+	}
 	const end = "2 revealed"
 	for name, c := range map[string]struct {
 		after string // the last step of the story before it
 		r     entry.Record
 		rule  string
 	}{
-		"commit 0":                    {"created", committed(0), "epoch-order"},
-		"commit 2 first":              {"created", committed(2), "epoch-order"},
-		"commit 1 again":              {"1 committed", committed(1), "epoch-order"},
-		"commit 3 after 1":            {"1 activated", committed(3), "epoch-order"},
-		"commit one that is revealed": {end, committed(1), "epoch-order"},
-		"commit 2 before 1 is active": {"1 committed", committed(2), "epoch-ahead"},
-		"commit two ahead":            {"2 committed", committed(3), "epoch-ahead"},
-		"commit two ahead of none":    {"1 closed", committed(3), "epoch-ahead"},
-		"commit without limits":       {"created", commit(1, func(r *epoch.Committed) { r.Limits = epoch.Limits{} }), "epoch-limits"},
-		"commit to too many draws":    {"created", commit(1, func(r *epoch.Committed) { r.Limits.Draws = epoch.DrawsMost + 1 }), "epoch-limits"},
-		"commit without a source":     {"created", commit(1, func(r *epoch.Committed) { r.Sources = nil }), "epoch-sources"},
-		"commit with a sick source":   {"created", commit(1, func(r *epoch.Committed) { r.Sources[0].Healthy = false }), "epoch-sources"},
-		"commit with a second sick":   {"created", commit(1, func(r *epoch.Committed) { r.Sources[1].Healthy = false }), "epoch-sources"},
-		"commit to too little":        {"created", commit(1, func(r *epoch.Committed) { r.Sources[0].Bytes, r.Sources[1].Bytes = 16, 15 }), "epoch-sources"},
-		"commit to another policy":    {"created", commit(1, func(r *epoch.Committed) { r.Policy = "beacon" }), "epoch-policy"},
-		"commit to no policy at all":  {"created", commit(1, func(r *epoch.Committed) { r.Policy = "" }), "epoch-policy"},
+		"commit 0":                             {"created", committed(0), "epoch-order"},
+		"commit 2 first":                       {"created", committed(2), "epoch-order"},
+		"commit 1 again":                       {"1 committed", committed(1), "epoch-order"},
+		"commit 3 after 1":                     {"1 activated", committed(3), "epoch-order"},
+		"commit one that is revealed":          {end, committed(1), "epoch-order"},
+		"commit 2 before 1 is active":          {"1 committed", committed(2), "epoch-ahead"},
+		"commit two ahead":                     {"2 committed", committed(3), "epoch-ahead"},
+		"commit two ahead of none":             {"1 closed", committed(3), "epoch-ahead"},
+		"commit without limits":                {"created", commit(1, func(r *epoch.Committed) { r.Limits = epoch.Limits{} }), "epoch-limits"},
+		"commit to too many draws":             {"created", commit(1, func(r *epoch.Committed) { r.Limits.Draws = epoch.DrawsMost + 1 }), "epoch-limits"},
+		"commit without a source":              {"created", commit(1, func(r *epoch.Committed) { r.Sources = nil }), "epoch-sources"},
+		"commit with a sick source":            {"created", commit(1, func(r *epoch.Committed) { r.Sources[0].Healthy = false }), "epoch-sources"},
+		"commit with a second sick":            {"created", commit(1, func(r *epoch.Committed) { r.Sources[1].Healthy = false }), "epoch-sources"},
+		"commit to too little":                 {"created", commit(1, func(r *epoch.Committed) { r.Sources[0].Bytes, r.Sources[1].Bytes = 16, 15 }), "epoch-sources"},
+		"commit to two from one place":         {"created", commit(1, func(r *epoch.Committed) { r.Sources[1].Group = "kernel" }), "epoch-sources"},
+		"commit to more than there are":        {"created", commit(1, func(r *epoch.Committed) { r.Minimum = 3 }), "epoch-sources"},
+		"commit to no source at least":         {"created", commit(1, func(r *epoch.Committed) { r.Minimum = 0 }), "epoch-sources"},
+		"commit to a beacon that is not named": {"created", commit(1, func(r *epoch.Committed) { r.Policy = "beacon" }), "epoch-policy"},
+		"commit to witnesses without one":      {"created", commit(1, func(r *epoch.Committed) { r.Policy = "witness" }), "epoch-policy"},
+		"commit to a beacon for nothing":       {"created", commit(1, func(r *epoch.Committed) { r.Beacon = &epoch.Beacon{} }), "epoch-policy"},
+		"commit to a witness for nothing":      {"created", commit(1, func(r *epoch.Committed) { r.Nonces = []epoch.Nonce{{}} }), "epoch-policy"},
+		"commit to a beacon and a witness":     {"created", commit(1, func(r *epoch.Committed) { r.Policy, r.Beacon, r.Nonces = "beacon", &epoch.Beacon{}, []epoch.Nonce{{}} }), "epoch-policy"},
+		"commit as of old to a sick source":    {"created", commitV1(func(r *epoch.CommittedV1) { r.Sources[0].Healthy = false }), "epoch-sources"},
+		"commit as of old to a beacon":         {"created", commitV1(func(r *epoch.CommittedV1) { r.Policy = "beacon" }), "epoch-policy"},
+		"activate as of old with something":    {"1 closed", &epoch.ActivatedV1{Activated: epoch.Activated{Epoch: 2, External: []byte{0}, Policy: epoch.PolicyNone}}, "epoch-policy"},
+		"activate as of old by a policy":       {"1 closed", &epoch.ActivatedV1{Activated: epoch.Activated{Epoch: 2, Policy: "beacon"}}, "epoch-policy"},
+		"commit to no policy at all":           {"created", commit(1, func(r *epoch.Committed) { r.Policy = "" }), "epoch-policy"},
 
 		"activate what is not committed":  {"created", activated(1, after(0)), "epoch-activation"},
 		"activate 0":                      {"1 committed", activated(0, after(0)), "epoch-activation"},
@@ -368,6 +384,15 @@ func TestMessageBindsTheWholeStatement(t *testing.T) {
 	add("delay", "house.example", func(s *epoch.Statement) { s.Limits.RevealDelaySeconds++ })
 	add("policy", "house.example", func(s *epoch.Statement) { s.Policy = "beacon" })
 	add("sealed", "house.example", func(s *epoch.Statement) { s.Sealed = []byte{1} })
+	add("beacon", "house.example", func(s *epoch.Statement) { s.Beacon = &epoch.Beacon{} })
+	add("round", "house.example", func(s *epoch.Statement) { s.Beacon = &epoch.Beacon{Round: 1} })
+	add("escrow", "house.example", func(s *epoch.Statement) { s.Escrow = &epoch.Escrow{} })
+	add("recipients", "house.example", func(s *epoch.Statement) { s.Escrow = &epoch.Escrow{Recipients: []string{"a"}} })
+	add("minimum", "house.example", func(s *epoch.Statement) { s.Minimum++ })
+	add("nonces", "house.example", func(s *epoch.Statement) { s.Nonces = []epoch.Nonce{{}} })
+	add("witness", "house.example", func(s *epoch.Statement) { s.Nonces = []epoch.Nonce{{Witness: "a"}} })
+	add("group", "house.example", func(s *epoch.Statement) { s.Sources[0].Group = "tpm" })
+	add("physical", "house.example", func(s *epoch.Statement) { s.Sources[0].Physical = true })
 	add("sources", "house.example", func(s *epoch.Statement) { s.Sources = s.Sources[:1] })
 	add("health", "house.example", func(s *epoch.Statement) { s.Sources[1].Healthy = false })
 	add("bytes", "house.example", func(s *epoch.Statement) { s.Sources[0].Bytes++ })

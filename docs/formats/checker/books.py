@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import beacon
 import canonical
 import chance
 import ed25519
@@ -27,6 +28,7 @@ DRAWN_MOST = 4096
 SECRET_SIZE = 32
 APPROVAL = "countroom/approval/v1"
 REVEAL_LATE = 5 * 60 * SECOND
+BEACON_AHEAD = 3600 * SECOND
 
 
 @dataclass
@@ -146,6 +148,10 @@ class Books:
         self._keys: set[str] = set()
         self._seeds_key: tuple[int, int] | None = None
         self._active: dict = {}  # the latest house.active
+        self._one_source = 0  # epochs of which the house asks for one source only
+        self._announced: dict = {}  # the latest seed.committed.v2
+        self._chain: beacon.Chain | None = None  # of its beacon, if all is right with it
+        self._alarmed = 0, ""  # the latest alarm external-missing: its index, and what about
         self._term = 0
         self._players: dict[str, Player] = {}
         self._sessions: dict[str, Session] = {}
@@ -166,7 +172,8 @@ class Books:
 
     @property
     def epochs(self) -> dict[str, int]:
-        return {"committed": len(self._epochs), "closed": self._closed, "revealed": self.epochs_revealed}
+        counts = {"committed": len(self._epochs), "closed": self._closed, "revealed": self.epochs_revealed}
+        return counts | {"one_source": self._one_source}
 
     def take(self, leaf: bytes, root_before: Callable[[], bytes]) -> None:
         """Takes the next entry; root_before gives the root of the log before it."""
@@ -225,7 +232,12 @@ class Books:
             case "alarm.raised":
                 self._alarm(entry)
             case "seed.committed":
-                self._signature(entry)
+                self._signature(entry, "countroom/seed-statement/v1")
+            case "seed.committed.v2":
+                self._signature(entry, "countroom/seed-statement/v2")
+                self._outside(entry, at)
+            case "seed.activated.v2":
+                self._came(entry, at)
         first = entry["type"] == "house.created"
         self._demand(first == (self.size == 0), "house-created-first", "house.created as entry 0 and nowhere else")
         fold = getattr(self, "_" + entry["type"].replace(".", "_").replace("-", "_"))
@@ -338,17 +350,89 @@ class Books:
         self.warnings.append(f"entry {self.size}: restored from a back-up of {entry['size']} entries{lost}")
 
     def _alarm(self, entry: dict) -> None:
+        if entry["alarm"] == "external-missing":
+            self._missing(entry)
+            return
         if entry["alarm"] != "request-key-reused":
             self.unchecked.append(f"entry {self.size}, an unknown alarm {entry['alarm']}")
             return
         self._expect(entry["about"][:32] in self._keys, "alarm-about", "the key of an earlier entry")
         self._expect(entry["count"] >= 1, "alarm-count", "1 or more")
 
-    def _signature(self, entry: dict) -> None:
+    def _missing(self, entry: dict) -> None:
+        self._alarmed = self.size, entry["about"]
+        n = max(self._activated, self._closed)  # the epoch that comes after is at this place
+        waits = n < len(self._epochs) and self._epochs[n].policy != "none"
+        about = self._epochs[n].commitment.hex() if waits else ""
+        self._expect(entry["about"] == about, "alarm-about", about or "no such alarm")
+        self._expect(entry["count"] == 1, "alarm-count", "1")
+
+    def _outside(self, entry: dict, at: int) -> None:
+        """What a commitment says of the world outside."""
+        self._announced, self._chain = entry, None
+        if "beacon" in entry:
+            self._announced_beacon(entry["beacon"], at)
+        last = ""
+        for nonce in entry.get("nonces", []):
+            self._expect(last < nonce["witness"], "witness-order", f"a name after {last}")
+            last = nonce["witness"]
+            statement = {"commitment": nonce["commitment"], "epoch": entry["epoch"], "witness": nonce["witness"]}
+            statement |= {"origin": self._key.name, "tag": "countroom/nonce-statement/v1"}
+            key, signature = bytes.fromhex(nonce["key"]), bytes.fromhex(nonce["signature"])
+            good = ed25519.verify(key, canonical.write(statement), signature)
+            self._expect(good, "witness-signature", f"a signature by the key of {nonce['witness']}")
+
+    def _announced_beacon(self, told: dict, at: int) -> None:
+        try:
+            chain = beacon.Chain(told)
+        except ValueError as err:
+            self._expect(False, "beacon-chain", str(err))
+            return
+        self._expect(told["chain"] == chain.hash.hex(), "beacon-chain", chain.hash.hex())
+        if told["chain"] != chain.hash.hex():
+            return
+        first, last = chain.after(at), chain.after(at + BEACON_AHEAD)
+        self._expect(first <= told["round"] <= last, "beacon-round", f"a round from {first} to {last}")
+        if first <= told["round"] <= last:
+            self._chain = chain
+
+    def _came(self, entry: dict, at: int) -> None:
+        """What came from outside, held against what was announced."""
+        announced, origin, n = self._announced, self._key.name, entry["epoch"]
+        if announced.get("epoch") != n:
+            return
+        signature = bytes.fromhex(entry.get("signature", ""))
+        if entry["policy"] == "beacon" and "beacon" in announced and len(signature) == beacon.SIGNATURE_SIZE:
+            told, chain = announced["beacon"], self._chain
+            if chain is not None:
+                self._expect(at >= chain.at(told["round"]), "beacon-early", "not before the round is published")
+                good = chain.verify(told["round"], signature)
+                self._expect(good, "beacon-signature", f"the signature of round {told['round']}")
+            external = chance.beacon_external(origin, n, bytes.fromhex(told["chain"]), told["round"], signature)
+        elif entry["policy"] == "witness" and "nonces" in announced:
+            shown = [(nonce["witness"], bytes.fromhex(nonce["nonce"])) for nonce in entry.get("nonces", [])]
+            several = len(shown) == len(announced["nonces"])
+            self._expect(several, "witness-nonce", "one nonce of each witness")
+            if not several:
+                return
+            for (witness, nonce), told in zip(shown, announced["nonces"]):
+                opens = chance.nonce_commitment(origin, n, witness, nonce).hex() == told["commitment"]
+                self._expect(opens and witness == told["witness"], "witness-nonce", f"that of {told['witness']}")
+            external = chance.witness_external(origin, n, shown)
+        elif entry["policy"] == "none" != announced["policy"]:
+            told = self._alarmed == (self.size - 1, announced["commitment"])
+            self._expect(told, "downgrade-alarm", "an alarm as the entry before")
+            self.warnings.append(f"entry {self.size}: epoch {n} was downgraded from {announced['policy']} to none")
+            return
+        else:
+            return
+        self._expect(entry["external"] == external.hex(), "epoch-external", external.hex())
+
+    def _signature(self, entry: dict, tag: str) -> None:
         if self._seeds_key is None:
             return
         statement = {name: value for name, value in entry.items() if name not in records.HEADER and name != "signature"}
-        statement |= {"origin": self._key.name, "tag": "countroom/seed-statement/v1"}
+        statement |= {"origin": self._key.name, "tag": tag}
         good = p256.verify(self._seeds_key, canonical.write(statement), bytes.fromhex(entry["signature"]))
         self._expect(good, "seed-signature", "a signature by the seeds key")
 
@@ -548,6 +632,12 @@ class Books:
         officer.retired = True
 
     def _seed_committed(self, entry: dict, at: int) -> None:
+        self._commit(entry, old=True)
+
+    def _seed_committed_v2(self, entry: dict, at: int) -> None:
+        self._commit(entry, old=False)
+
+    def _commit(self, entry: dict, old: bool) -> None:
         n, limits = len(self._epochs) + 1, entry["limits"]
         age, draws, delay = limits["age_seconds"], limits["draws"], limits["reveal_delay_seconds"]
         self._demand(entry["epoch"] == n, "epoch-order", str(n))
@@ -558,18 +648,42 @@ class Books:
         self._demand(healthy, "epoch-sources", "sources, all of them healthy")
         given = sum(source["bytes"] for source in entry["sources"])
         self._demand(given >= SECRET_SIZE, "epoch-sources", f"{SECRET_SIZE} bytes or more")
-        self._demand(entry["policy"] == "none", "epoch-policy", "none")
+        policy = entry["policy"]
+        if old:
+            self._demand(policy == "none", "epoch-policy", "none")
+        else:
+            groups = len({source["group"] for source in entry["sources"]})
+            self._demand(1 <= entry["minimum"] <= groups, "epoch-sources", "as many groups as the minimum, and one")
+            self._demand(policy in ("none", "witness", "beacon"), "epoch-policy", "none, witness or beacon")
+            self._demand((policy == "beacon") == ("beacon" in entry), "epoch-policy", "a beacon with its policy")
+            self._demand((policy == "witness") == ("nonces" in entry), "epoch-policy", "nonces with their policy")
+        self._one_source += entry.get("minimum") == 1
         commitment = bytes.fromhex(entry["commitment"])
         self._epochs.append(Epoch(commitment, entry["policy"], age * SECOND, draws, delay * SECOND))
 
     def _seed_activated(self, entry: dict, at: int) -> None:
-        follows = self._activated == self._closed and entry["epoch"] == self._closed + 1 <= len(self._epochs)
-        self._demand(follows, "epoch-activation", "the committed epoch after the latest closed")
-        epoch = self._epochs[entry["epoch"] - 1]
-        carried_out = entry["policy"] == epoch.policy and entry["external"] == ""
-        self._demand(carried_out, "epoch-policy", f"{epoch.policy}, as committed")
+        epoch = self._activate(entry)
+        carried_out = entry["policy"] == epoch.policy == "none" and entry["external"] == ""
+        self._demand(carried_out, "epoch-policy", "none, as committed")
         epoch.activated = at
         self._activated = entry["epoch"]
+
+    def _seed_activated_v2(self, entry: dict, at: int) -> None:
+        epoch, policy = self._activate(entry), entry["policy"]
+        self._demand(policy in (epoch.policy, "none"), "epoch-policy", f"{epoch.policy}, as committed, or none")
+        self._demand(len(entry["external"]) == (0 if policy == "none" else 64), "epoch-policy", "32 bytes, or none")
+        signature = 2 * beacon.SIGNATURE_SIZE if policy == "beacon" else 0
+        self._demand(len(entry.get("signature", "")) == signature, "epoch-policy", "a signature with a beacon")
+        self._demand((policy == "witness") == ("nonces" in entry), "epoch-policy", "nonces with witnesses")
+        epoch.activated = at
+        epoch.external = bytes.fromhex(entry["external"])
+        self._activated = entry["epoch"]
+
+    def _activate(self, entry: dict) -> Epoch:
+        """Demands that an epoch may come into use, and returns it."""
+        follows = self._activated == self._closed and entry["epoch"] == self._closed + 1 <= len(self._epochs)
+        self._demand(follows, "epoch-activation", "the committed epoch after the latest closed")
+        return self._epochs[entry["epoch"] - 1]
 
     def _seed_closed(self, entry: dict, at: int) -> None:
         self._demand(entry["epoch"] == self._activated > self._closed, "epoch-closing", "the active epoch")

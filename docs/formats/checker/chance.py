@@ -17,6 +17,22 @@ def commitment(origin: str, epoch: int, secret: bytes, salt: bytes) -> bytes:
     return hashlib.sha256(fields).digest()
 
 
+def nonce_commitment(origin: str, epoch: int, witness: str, nonce: bytes) -> bytes:
+    fields = frame(b"countroom/nonce-commitment/v1", origin.encode(), integer64(epoch), witness.encode(), nonce)
+    return hashlib.sha256(fields).digest()
+
+
+def witness_external(origin: str, epoch: int, nonces: list[tuple[str, bytes]]) -> bytes:
+    parts = [part for witness, nonce in nonces for part in (witness.encode(), nonce)]
+    fields = frame(b"countroom/external-witness/v1", origin.encode(), integer64(epoch), *parts)
+    return hashlib.sha256(fields).digest()
+
+
+def beacon_external(origin: str, epoch: int, chain: bytes, n: int, signature: bytes) -> bytes:
+    fields = frame(b"countroom/external-beacon/v1", origin.encode(), integer64(epoch), chain, integer64(n), signature)
+    return hashlib.sha256(fields).digest()
+
+
 def epoch_key(secret: bytes, committed: bytes, external: bytes) -> bytes:
     """K: HKDF-SHA256 (RFC 5869) with one block of output."""
     return _hmac(_hmac(committed + external, secret), b"countroom/epoch-key/v1\x01")

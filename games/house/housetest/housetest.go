@@ -116,7 +116,7 @@ func secrets(pool *entropy.Pool) func(context.Context) ([32]byte, []epoch.Source
 		secret, reports, err := pool.Secret(ctx)
 		var sources []epoch.Source
 		for _, r := range reports {
-			sources = append(sources, epoch.Source{Bytes: uint64(r.Bytes), Conditioned: r.Conditioned, Healthy: r.Healthy, Name: r.Name})
+			sources = append(sources, epoch.Source{Assurance: "software", Bytes: uint64(r.Bytes), Conditioned: r.Conditioned, Group: "kernel", Healthy: r.Healthy, Name: r.Name})
 		}
 		return secret, sources, err
 	}

@@ -6,6 +6,7 @@ package logtest
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -58,6 +59,13 @@ type House struct {
 	Draw func(honest [32]byte, player entry.Ref, n uint64) [32]byte
 	// Commitment, if set, may change a secret and what is signed of it.
 	Commitment func(st *epoch.Statement, s *Secret)
+	// Policy, if set, is that of the next commitments; V1 makes them, and their
+	// activations, as older houses did.
+	Policy string
+	V1     bool
+	// Missing is that the outside does not deliver: the next activation is
+	// downgraded.
+	Missing bool
 	// Now is the time of the next entry.
 	Now entry.Time
 
@@ -80,6 +88,8 @@ type House struct {
 type Secret struct {
 	Secret, Salt [32]byte
 	Drawer       *chance.Drawer
+	Statement    epoch.Statement
+	V1           bool
 }
 
 // Player is a player with an open session.
@@ -230,6 +240,8 @@ func (h *House) force(index uint64, r entry.Record) {
 		post(r.Postings)
 	case *wallet.Withdrawn:
 		post(r.Postings)
+	case *epoch.ActivatedV1:
+		s.Active, s.ActivatedAt, s.Draws, s.Limits = r.Epoch, r.At, 0, h.cfg.Limits
 	case *epoch.Activated:
 		s.Active, s.ActivatedAt, s.Draws, s.Limits = r.Epoch, r.At, 0, h.cfg.Limits
 	case *epoch.Closed:
@@ -280,16 +292,28 @@ func (h *House) Commit() uint64 {
 	s := &Secret{Secret: [32]byte(h.bytes(32)), Salt: [32]byte(h.bytes(32))}
 	st := epoch.Statement{
 		Assurance: system.AssuranceSoftware, Commitment: chance.Commitment(h.cfg.Origin, n, s.Secret, s.Salt), Epoch: n, Limits: h.cfg.Limits,
-		Policy: epoch.PolicyNone, Sealed: h.bytes(chance.SealedSize), Sources: []epoch.Source{{Bytes: 64, Conditioned: true, Healthy: true, Name: "test"}},
+		Minimum: 1, Policy: cmp.Or(h.Policy, epoch.PolicyNone), Sealed: h.bytes(chance.SealedSize),
+		Sources: []epoch.Source{{Assurance: "software", Bytes: 64, Conditioned: true, Group: "kernel", Healthy: true, Name: "test"}},
 	}
+	h.announce(&st)
 	if h.Commitment != nil {
 		h.Commitment(&st, s)
 	}
 	s.Drawer = chance.NewDrawer(chance.DeriveKey(s.Secret, st.Commitment, nil), h.cfg.Origin)
+	s.Statement, s.V1 = st, h.V1
 	h.secrets[n] = s
-	digest := sha256.Sum256(must(st.Message(h.cfg.Origin)))
-	sig := must(h.seeds.Sign(nil, digest[:], crypto.SHA256)) // deterministic, RFC 6979
-	return h.Append(&epoch.Committed{Statement: st, Signature: sig})
+	if h.V1 {
+		r := &epoch.CommittedV1{Statement: st}
+		r.Signature = h.sign(must(r.Message(h.cfg.Origin)))
+		return h.Append(r)
+	}
+	return h.Append(&epoch.Committed{Statement: st, Signature: h.sign(must(st.Message(h.cfg.Origin)))})
+}
+
+// sign signs with the seeds key, deterministically (RFC 6979).
+func (h *House) sign(msg []byte) []byte {
+	digest := sha256.Sum256(msg)
+	return must(h.seeds.Sign(nil, digest[:], crypto.SHA256))
 }
 
 // Turn does what is due with the epochs: it closes and reveals them by their
@@ -306,7 +330,7 @@ func (h *House) turn() {
 		h.Append(&epoch.Closed{Draws: s.Draws, Epoch: s.Active, Reason: s.Due(h.Now)})
 	}
 	if s := epoch.Now(h.rows); s.Active == 0 {
-		h.Append(&epoch.Activated{Epoch: s.Closed + 1, Policy: epoch.PolicyNone})
+		h.Activate(s.Closed + 1)
 	}
 	if s := epoch.Now(h.rows); s.Committed <= s.Active {
 		h.Commit()
