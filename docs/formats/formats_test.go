@@ -253,6 +253,9 @@ func allMembers(leaves [][]byte, typ string) (all []string) {
 			}
 		}
 	}
+	all = slices.DeleteFunc(all, func(name string) bool { // an empty list in one, with elements in another
+		return slices.ContainsFunc(all, func(other string) bool { return strings.HasPrefix(other, name+"[]") })
+	})
 	slices.SortFunc(all, func(a, b string) int { return slices.Compare(strings.Split(a, "."), strings.Split(b, ".")) })
 	return all
 }
