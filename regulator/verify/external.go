@@ -30,8 +30,8 @@ type outside struct {
 	lastChain [32]byte
 }
 
-// committed holds what a commitment says of the outside.
-func (r *replay) committed(e *epoch.Committed, broken func(rule, expected, found string)) {
+// announced holds what a commitment says of the outside.
+func (r *replay) announced(e *epoch.Committed, broken func(rule, expected, found string)) {
 	st := e.Statement
 	r.outside.committed, r.outside.chain = &st, nil
 	if b := e.Beacon; b != nil {
@@ -74,8 +74,8 @@ func (r *replay) committed(e *epoch.Committed, broken func(rule, expected, found
 	}
 }
 
-// activated holds what came from outside against what was announced.
-func (r *replay) activated(index uint64, e *epoch.Activated, broken func(rule, expected, found string)) {
+// came holds what came from outside against what was announced.
+func (r *replay) came(index uint64, e *epoch.Activated, broken func(rule, expected, found string)) {
 	st := r.outside.committed
 	if st == nil || st.Epoch != e.Epoch {
 		return // the books will say so

@@ -324,9 +324,9 @@ func (r *replay) before(index uint64, e entry.Record, broken func(rule, expected
 		r.outside.committed = nil
 	case *epoch.Committed:
 		r.seedSigned(e.Message, e.Signature, broken)
-		r.committed(e, broken)
+		r.announced(e, broken)
 	case *epoch.Activated:
-		r.activated(index, e, broken)
+		r.came(index, e, broken)
 	}
 }
 
