@@ -57,6 +57,13 @@ OF_THE_HOUSE: dict[str, dict[str, Shape]] = {
         "size": integer,
         "term": integer,
     },
+    "house.restored": {
+        "backup": hexadecimal(32),
+        "reason": hexadecimal(32),
+        "root": hexadecimal(32),
+        "signed": integer,
+        "size": integer,
+    },
     "clock.stepped": {"step_microseconds": signed},
     "alarm.raised": {"about": hexadecimal(32), "alarm": text(64), "count": integer},
     "seed.committed": {
