@@ -59,7 +59,7 @@ func (m *tape) Have() ([]byte, error) {
 	return binary.BigEndian.AppendUint64(nil, uint64(len(m.said))), nil
 }
 
-func (m *tape) Snapshot(have []byte) (func(io.Writer) error, error) {
+func (m *tape) State(have []byte) (func(io.Writer) error, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	said := slices.Clone(m.said[binary.BigEndian.Uint64(have):])
@@ -305,7 +305,7 @@ func (c *trio) close(name string) {
 // eventually waits for what is bound to come; the limit only ends a test that has failed.
 func eventually(t testing.TB, what string, met func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(60 * time.Second); !met(); time.Sleep(2 * time.Millisecond) {
+	for limit := time.Now().Add(20 * time.Second); !met(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatalf("waited in vain: %s", what)
 		}

@@ -3,11 +3,13 @@ package replica
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -36,7 +38,10 @@ type Config struct {
 	// Term is the lowest term that a new group may have.
 	Term uint64
 	Dir  string
-	TLS  TLS
+	// TLS has the node's certificate, which names it, and in RootCAs the authority that signs those of the group.
+	TLS *tls.Config
+	// Listener is the node's door; nil listens on the member's own address.
+	Listener net.Listener
 	// Machine is the state of a full node; an arbiter has none.
 	Machine Machine
 	// Role is told between two entries what this node is from now on, in the order of the entries: what it is told when it

@@ -34,7 +34,7 @@ type Role struct {
 	Leader string
 }
 
-// Machine is the state of a full node. Its methods are called one at a time and in order, except Applied and Snapshot.
+// Machine is the state of a full node. Its methods are called one at a time and in order, except Applied.
 type Machine interface {
 	// Applied returns the index of the newest entry that is durably applied, 0 when there is none. It survives a crash
 	// with the state: both change in one atomic step.
@@ -45,10 +45,10 @@ type Machine interface {
 	Empty() (bool, error)
 	// Have describes the state, for another node to send what is missing.
 	Have() ([]byte, error)
-	// Snapshot opens the state as it is, for a node that has what have describes. What it returns writes that state while
+	// State opens the state as it is, for a node that has what have describes. What it returns writes that state while
 	// entries go on being applied; a nil writer gives it up.
-	Snapshot(have []byte) (write func(io.Writer) error, err error)
-	// Restore makes the state what Snapshot wrote elsewhere, as of an index. When it fails, the state may be in between;
+	State(have []byte) (write func(io.Writer) error, err error)
+	// Restore makes the state what State wrote elsewhere, as of an index. When it fails, the state may be in between;
 	// it is then restored again, or caught up entry by entry.
 	Restore(index uint64, r io.Reader) error
 }

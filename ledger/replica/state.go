@@ -166,7 +166,7 @@ func (n *Node) serveState(have []byte, w io.Writer) error {
 		o.head.index = n.applied.Load()
 		if o.head.term, o.err = n.log.Term(o.head.index); o.err == nil {
 			o.head.conf = n.log.Conf(o.head.index)
-			o.write, o.err = n.cfg.Machine.Snapshot(have)
+			o.write, o.err = n.cfg.Machine.State(have)
 		}
 		got <- o
 	}})
