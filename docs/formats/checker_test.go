@@ -711,7 +711,7 @@ func TestCheckersAgreeOnFrauds(t *testing.T) {
 				*r = epoch.Activated{Header: r.Header, Epoch: r.Epoch, Policy: epoch.PolicyNone}
 			})
 		}, "downgrade-alarm"},
-		{"an alarm about an epoch that waits for nothing", func(t *town) {
+		{"an alarm about an epoch that is in use", func(t *town) {
 			t.Append(&system.AlarmRaised{About: t.Secret(1).Statement.Commitment, Alarm: system.AlarmExternalMissing, Count: 1})
 		}, "alarm-about"},
 		{"half a proof", func(t *town) {

@@ -177,7 +177,7 @@ func TestStory(t *testing.T) {
 	maths := func(game string) string { return fmt.Sprintf(`%x`, sha256.Sum256([]byte(`{"id":"`+game+`"}`))) }
 	want := strings.Join([]string{
 		`epoch/1 {"activated_index":5,"closed_at":"1970-01-01T00:00:00.000000Z","closed_index":0,"commitment":"` + strings.Repeat("0", 64) + `","committed_index":4,"draws":0,"external":"",` + limits + `,"policy":"none","revealed_index":0}`,
-		`epochs {"activated_at":"2026-03-01T12:00:00.000000Z","active":1,"closed":0,"committed":1,"draws":3,` + limits + `,"revealed":0}`,
+		`epochs {"activated_at":"2026-03-01T12:00:00.000000Z","active":1,"closed":0,"committed":1,"downgraded":false,"draws":3,` + limits + `,"revealed":0}`,
 		`game/lamplight-quay {"enabled":2,"maths":"` + maths(quay) + `","on":true}`,
 		`game/mill-race {"enabled":3,"maths":"` + maths(mill) + `","on":true}`,
 		`games {"ids":["lamplight-quay","mill-race"]}`,

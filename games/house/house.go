@@ -66,6 +66,7 @@ type Config struct {
 	// SourcesMinimum is how many independent groups of sources a secret needs, 1
 	// at the least.
 	SourcesMinimum uint64
+	External       External // what the outside adds to new seeds
 	// Escrow, if set, seals the secret of an epoch to parties outside as well.
 	Escrow func(n uint64, secret, salt [32]byte) (*epoch.Escrow, error)
 
@@ -146,6 +147,9 @@ func Open(ctx context.Context, l *ledger.Ledger, cfg Config) (*House, error) {
 	}
 	if err := cfg.Limits.Check(); err != nil {
 		return nil, fmt.Errorf("seed epochs: %w", err)
+	}
+	if err := cfg.External.check(); err != nil {
+		return nil, fmt.Errorf("external: %w", err)
 	}
 	cfg.SourcesMinimum = max(cfg.SourcesMinimum, 1)
 	if cfg.SessionAge == 0 {

@@ -360,7 +360,7 @@ func (a *auditor) entry(i uint64, r entry.Record) {
 		if chance.Commitment(housetest.Origin, r.Epoch, r.Secret, r.Salt) != e.committed.Commitment {
 			wrong("the secret does not open the commitment")
 		}
-		d := chance.NewDrawer(chance.DeriveKey(r.Secret, e.committed.Commitment, nil), housetest.Origin)
+		d := chance.NewDrawer(chance.DeriveKey(r.Secret, e.committed.Commitment, e.activated.External), housetest.Origin)
 		for _, s := range e.rounds {
 			if d.Draw(s.Game, a.machines[s.Enabled].Definition().Version, s.Player, s.Draw.N, 0, nil) != s.Draw.R {
 				wrong("r of draw %d does not follow from the secret", s.Draw.Number)

@@ -12,6 +12,7 @@ import (
 
 	"countroom/ledger"
 	"countroom/ledger/book"
+	"countroom/ledger/entry"
 	"countroom/rngcert/chance"
 	"countroom/rngcert/epoch"
 )
@@ -21,29 +22,55 @@ import (
 // epoch keys of those that can draw.
 type seeds struct {
 	h    *House
-	poke chan struct{}
+	poke chan struct{} // something may be due
+	next chan struct{} // an epoch was committed
 
-	mu      sync.RWMutex
-	drawers map[uint64]*chance.Drawer
+	mu       sync.RWMutex
+	prepared map[prepares]*prepared
 
-	likely atomic.Pointer[chance.Drawer] // of the epoch that drew last, for rounds worked out ahead
+	alarmed uint64     // the epoch that an alarm was raised for, of reach alone
+	missing entry.Time // since when the outside has not let an epoch be committed, of tend alone
+
+	likely atomic.Pointer[likely] // the epoch that drew last, for rounds worked out ahead
+}
+
+// prepares names what an epoch can come into use with: what was promised of the
+// outside, or, downgraded, nothing in its place. The log says which it is.
+type prepares struct {
+	epoch      uint64
+	downgraded bool
+}
+
+// prepared is what an epoch comes into use with, worked out before it is needed.
+type prepared struct {
+	drawer     *chance.Drawer
+	activation epoch.Activated
+	notBefore  entry.Time // when the beacon's round is published
+	commitment [32]byte
+}
+
+// likely is an epoch with its key.
+type likely struct {
+	epoch  uint64
+	drawer *chance.Drawer
 }
 
 func (s *seeds) init(h *House) {
-	s.h, s.poke, s.drawers = h, make(chan struct{}, 1), map[uint64]*chance.Drawer{}
+	s.h, s.poke, s.next, s.prepared = h, make(chan struct{}, 1), make(chan struct{}, 1), map[prepares]*prepared{}
 }
 
-// drawer returns the key of an epoch, or nil while this process has none.
-func (s *seeds) drawer(n uint64) *chance.Drawer {
+// ready returns what an epoch comes into use with and draws by, or nil while this
+// process does not have it.
+func (s *seeds) ready(n uint64, downgraded bool) *prepared {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.drawers[n]
+	return s.prepared[prepares{n, downgraded}]
 }
 
-func (s *seeds) keep(n uint64, d *chance.Drawer) {
+func (s *seeds) keep(p *prepared, downgraded bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.drawers[n] = d
+	s.prepared[prepares{p.activation.Epoch, downgraded}] = p
 }
 
 // forget lets go of the keys of epochs up to n, which can draw no more. They
@@ -52,9 +79,9 @@ func (s *seeds) keep(n uint64, d *chance.Drawer) {
 func (s *seeds) forget(n uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for e := range s.drawers {
-		if e <= n {
-			delete(s.drawers, e)
+	for p := range s.prepared {
+		if p.epoch <= n {
+			delete(s.prepared, p)
 		}
 	}
 }
@@ -62,7 +89,7 @@ func (s *seeds) forget(n uint64) {
 func (s *seeds) destroy() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	clear(s.drawers)
+	clear(s.prepared)
 	s.likely.Store(nil)
 }
 
@@ -79,29 +106,53 @@ func (s *seeds) current(tx *ledger.Tx) (d *chance.Drawer, n, number uint64, err 
 		now = epoch.Now(tx)
 	}
 	if now.Active == 0 {
-		next := now.Closed + 1
-		if now.Committed < next || s.drawer(next) == nil {
+		if err := s.activate(tx, &now); err != nil {
 			s.rouse()
-			return nil, 0, 0, epoch.ErrNoEpoch
-		}
-		if _, err := tx.Append(&epoch.Activated{Header: byHouse(), Epoch: next, Policy: epoch.PolicyNone}); err != nil {
 			return nil, 0, 0, err
 		}
 		s.rouse()
 		now = epoch.Now(tx)
 	}
-	if d = s.drawer(now.Active); d == nil {
+	p := s.ready(now.Active, now.Downgraded)
+	if p == nil {
 		return nil, 0, 0, epoch.ErrNoEpoch
 	}
-	if s.likely.Load() != d {
-		s.likely.Store(d)
+	if l := s.likely.Load(); l == nil || l.drawer != p.drawer {
+		s.likely.Store(&likely{now.Active, p.drawer})
 	}
-	return d, now.Active, now.Draws + 1, nil
+	return p.drawer, now.Active, now.Draws + 1, nil
 }
 
-func (s *seeds) rouse() {
+// activate brings the next epoch into use with what it was prepared with. On the
+// writer.
+func (s *seeds) activate(tx *ledger.Tx, now *epoch.State) error {
+	next := now.Closed + 1
+	p, downgraded := s.ready(next, false), false
+	if p == nil {
+		p, downgraded = s.ready(next, true), true
+	}
+	switch {
+	case now.Committed < next:
+		return epoch.ErrNoEpoch
+	case p == nil || tx.At() < p.notBefore: // a round that came before its time by the log's clock
+		return errWaiting
+	}
+	if downgraded {
+		if _, err := tx.Append(missing(p.commitment)); err != nil {
+			return err
+		}
+	}
+	r := p.activation // the entry's own, since a command that fails is run again
+	r.Header = byHouse()
+	_, err := tx.Append(&r)
+	return err
+}
+
+func (s *seeds) rouse() { rouse(s.poke) }
+
+func rouse(poke chan struct{}) {
 	select {
-	case s.poke <- struct{}{}:
+	case poke <- struct{}{}:
 	default:
 	}
 }
@@ -124,58 +175,83 @@ func (s *seeds) load(ctx context.Context) error {
 		return err
 	}
 	for n := now.Closed + 1; n <= now.Committed; n++ {
-		secret, _, c, err := s.unseal(ctx, n)
+		o, err := s.unseal(ctx, n)
 		if err != nil {
 			return fmt.Errorf("seed epoch %d: %w", n, err)
 		}
-		s.keep(n, chance.NewDrawer(chance.DeriveKey(secret, c.Commitment, nil), s.h.cfg.Origin))
+		switch downgraded := n == now.Active && now.Downgraded; {
+		case n == now.Active: // as it came into use, whatever the outside says now
+			s.keep(o.prepare(s.h.cfg.Origin, &epoch.Activated{Epoch: n, External: o.external}), downgraded)
+		case o.Policy == epoch.PolicyNone:
+			s.keep(o.prepare(s.h.cfg.Origin, &epoch.Activated{Epoch: n, Policy: o.Policy}), false)
+		}
 	}
 	return nil
 }
 
-// begin waits until an epoch is there to draw from.
+// begin waits until an epoch is committed to. One that waits for the outside
+// keeps play from the house, and nothing else.
 func (s *seeds) begin(ctx context.Context) error {
 	now, _, err := s.look(ctx)
 	if err == nil && now.Committed <= max(now.Active, now.Closed) {
-		err = s.commit(ctx, now.Committed+1)
+		err = s.commit(ctx, now.Committed+1, s.h.cfg.External.Policy)
+	}
+	if errors.Is(err, errOutside) {
+		s.h.cfg.Log.Error("no seed can be committed to; there is no play until the outside answers", "error", err)
+		return nil
 	}
 	return err
 }
 
+// opened is an epoch's secret with what was committed to.
+type opened struct {
+	epoch.Statement
+	secret, salt [32]byte
+	external     []byte // as it came into use
+	at           entry.Time
+	receipt      ledger.Receipt
+}
+
+// prepare works out what an epoch comes into use with.
+func (o *opened) prepare(origin string, r *epoch.Activated) *prepared {
+	return &prepared{drawer: chance.NewDrawer(chance.DeriveKey(o.secret, o.Commitment, r.External), origin), activation: *r, commitment: o.Commitment}
+}
+
 // unseal opens the secret of an epoch from the log.
-func (s *seeds) unseal(ctx context.Context, n uint64) (secret, salt [32]byte, st *epoch.Statement, err error) {
+func (s *seeds) unseal(ctx context.Context, n uint64) (*opened, error) {
 	var row *epoch.Epoch
-	err = s.h.ledger.View(ctx, func(rows book.Reader) error {
+	err := s.h.ledger.View(ctx, func(rows book.Reader) error {
 		row = book.Get[epoch.Epoch](rows, epoch.Key(n))
 		return nil
 	})
 	if err != nil {
-		return
+		return nil, err
 	}
 	if row == nil {
-		return secret, salt, nil, errors.New("not committed")
+		return nil, errors.New("not committed")
 	}
-	e, err := s.h.ledger.Entry(row.CommittedIndex)
-	if err != nil {
-		return
+	o := &opened{external: row.External}
+	if o.receipt, err = s.h.ledger.Entry(row.CommittedIndex); err != nil {
+		return nil, err
 	}
-	record, err := Books().Decode(e.Leaf)
+	record, err := Books().Decode(o.receipt.Leaf)
 	if err != nil {
-		return
+		return nil, err
 	}
 	switch r := record.(type) {
 	case *epoch.Committed:
-		st = &r.Statement
+		o.Statement = r.Statement
 	case *epoch.CommittedV1:
-		st = &r.Statement
+		o.Statement = r.Statement
 	default:
-		return secret, salt, nil, fmt.Errorf("entry %d is a %s", e.Index, record.Type())
+		return nil, fmt.Errorf("entry %d is a %s", o.receipt.Index, record.Type())
 	}
-	secret, salt, err = s.h.cfg.Sealer.Open(sealContext(s.h.cfg.Origin, n), st.Sealed)
-	if err == nil && chance.Commitment(s.h.cfg.Origin, n, secret, salt) != st.Commitment {
+	o.at = record.Head().At
+	o.secret, o.salt, err = s.h.cfg.Sealer.Open(sealContext(s.h.cfg.Origin, n), o.Sealed)
+	if err == nil && chance.Commitment(s.h.cfg.Origin, n, o.secret, o.salt) != o.Commitment {
 		err = errors.New("the sealed secret is not the one that was committed to")
 	}
-	return
+	return o, err
 }
 
 // sealContext binds a sealed secret to its log and epoch.
@@ -183,10 +259,15 @@ func sealContext(origin string, n uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte(origin), n)
 }
 
-// commit makes a new secret and commits the house to it. Its key can draw once
-// the commitment is durable and signed.
-func (s *seeds) commit(ctx context.Context, n uint64) error {
+// commit asks the outside by a policy, makes a new secret and commits the house
+// to it. Its key can draw once the commitment is durable and signed, and the
+// outside has added what it promised.
+func (s *seeds) commit(ctx context.Context, n uint64, policy string) error {
 	cfg := &s.h.cfg
+	st := epoch.Statement{Assurance: cfg.Sealer.Assurance(), Epoch: n, Limits: cfg.Limits, Minimum: cfg.SourcesMinimum, Policy: policy}
+	if err := s.announce(ctx, &st); err != nil { // before there is a secret
+		return err
+	}
 	secret, sources, err := cfg.Secret(ctx)
 	if err != nil {
 		return fmt.Errorf("entropy: %w", err)
@@ -195,10 +276,7 @@ func (s *seeds) commit(ctx context.Context, n uint64) error {
 	if err != nil {
 		return fmt.Errorf("entropy: %w", err)
 	}
-	st := epoch.Statement{
-		Assurance: cfg.Sealer.Assurance(), Commitment: chance.Commitment(cfg.Origin, n, secret, salt),
-		Epoch: n, Limits: cfg.Limits, Minimum: cfg.SourcesMinimum, Policy: epoch.PolicyNone, Sources: sources,
-	}
+	st.Commitment, st.Sources = chance.Commitment(cfg.Origin, n, secret, salt), sources
 	if cfg.Escrow != nil {
 		if st.Escrow, err = cfg.Escrow(n, secret, salt); err != nil {
 			return fmt.Errorf("escrow: %w", err)
@@ -219,25 +297,50 @@ func (s *seeds) commit(ctx context.Context, n uint64) error {
 		if now := epoch.Now(tx); now.Committed != n-1 {
 			return fmt.Errorf("epoch %d was committed meanwhile", now.Committed)
 		}
-		_, err := tx.Append(&epoch.Committed{Header: byHouse(), Statement: st, Signature: sig})
+		if st.Beacon != nil && tx.At() >= roundTime(st.Beacon) {
+			return fmt.Errorf("round %d of the beacon came before the commitment", st.Beacon.Round)
+		}
+		if _, err := tx.Append(&epoch.Committed{Header: byHouse(), Statement: st, Signature: sig}); err != nil || policy == cfg.External.Policy {
+			return err
+		}
+		_, err := tx.Append(missing(st.Commitment)) // less is asked for than was configured
 		return err
 	}})
 	if err != nil {
 		return err
 	}
-	s.keep(n, chance.NewDrawer(chance.DeriveKey(secret, st.Commitment, nil), cfg.Origin))
+	if policy == epoch.PolicyNone {
+		o := opened{Statement: st, secret: secret}
+		s.keep(o.prepare(cfg.Origin, &epoch.Activated{Epoch: n, Policy: policy}), false)
+	}
+	rouse(s.next)
 	return nil
+}
+
+// commitNext commits to the next epoch. When the outside has not let it for too
+// long, and there is no epoch to draw from, the operator may have chosen to do
+// without.
+func (s *seeds) commitNext(ctx context.Context, now *epoch.State) error {
+	err := s.commit(ctx, now.Committed+1, s.h.cfg.External.Policy)
+	if !errors.Is(err, errOutside) {
+		s.missing = 0
+		return err
+	}
+	at := s.h.ledger.Now()
+	if s.missing == 0 {
+		s.missing = at
+	}
+	if cfg := &s.h.cfg.External; cfg.Downgrade && now.Active == 0 && at >= s.missing.Add(cfg.Patience) {
+		return s.commit(ctx, now.Committed+1, epoch.PolicyNone)
+	}
+	return err
 }
 
 // tend does what is due, when it is poked and a few times a second.
 func (s *seeds) tend() {
 	defer s.h.done.Done()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := s.untilQuit()
 	defer cancel()
-	go func() {
-		<-s.h.quit
-		cancel()
-	}()
 	failing := false
 	for {
 		err := s.step(ctx)
@@ -247,18 +350,34 @@ func (s *seeds) tend() {
 		if err != nil && !failing {
 			s.h.cfg.Log.Error("seed epochs do not turn; play will stop when the present one ends", "error", err)
 		}
-		failing = err != nil
-		poke := s.poke
-		if failing { // whatever pokes, do not spin on a failure
-			poke = nil
-		}
-		select {
-		case <-poke:
-		case <-time.After(250 * time.Millisecond):
-		case <-ctx.Done():
+		if failing = err != nil; !pause(ctx, s.poke, failing) {
 			return
 		}
 	}
+}
+
+// untilQuit is a context that ends with the house.
+func (s *seeds) untilQuit() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		<-s.h.quit
+		cancel()
+	}()
+	return ctx, cancel
+}
+
+// pause waits for a poke, a fraction of a second at most; after a failure nothing
+// makes it shorter. It reports whether the context goes on.
+func pause(ctx context.Context, poke chan struct{}, failing bool) bool {
+	if failing {
+		poke = nil
+	}
+	select {
+	case <-poke:
+	case <-time.After(250 * time.Millisecond):
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
 }
 
 func (s *seeds) step(ctx context.Context) error {
@@ -284,7 +403,7 @@ func (s *seeds) step(ctx context.Context) error {
 		s.rouse() // there may be another
 	}
 	if now.Committed <= max(now.Active, now.Closed) {
-		if err := s.commit(ctx, now.Committed+1); err != nil {
+		if err := s.commitNext(ctx, &now); err != nil {
 			return fmt.Errorf("committing epoch %d: %w", now.Committed+1, err)
 		}
 	}
@@ -306,7 +425,7 @@ func (s *seeds) close(ctx context.Context) error {
 }
 
 func (s *seeds) reveal(ctx context.Context, n uint64) error {
-	secret, salt, _, err := s.unseal(ctx, n)
+	o, err := s.unseal(ctx, n)
 	if err != nil {
 		return err
 	}
@@ -315,7 +434,7 @@ func (s *seeds) reveal(ctx context.Context, n uint64) error {
 		if e == nil || e.RevealedIndex != 0 || tx.At() < e.ClosedAt.Add(e.Limits.RevealDelay()) {
 			return nil // log time is behind the wall clock, or it is done
 		}
-		_, err := tx.Append(&epoch.Revealed{Header: byHouse(), Epoch: n, Salt: salt, Secret: secret})
+		_, err := tx.Append(&epoch.Revealed{Header: byHouse(), Epoch: n, Salt: o.salt, Secret: o.secret})
 		return err
 	}})
 	return err

@@ -52,7 +52,7 @@ func (h *House) prepare(p *played, s *seat, stake int64) {
 	if likely == nil || g == nil || !slices.Contains(g.(*game).machine.Definition().Stakes, stake) {
 		return
 	}
-	if err := p.play(likely, g.(*game), s, s.next.Load(), stake); err != nil {
+	if err := p.play(likely.drawer, g.(*game), s, s.next.Load(), stake); err != nil {
 		p.drawer = nil // the command will meet the same error and report it
 	}
 }

@@ -51,8 +51,9 @@ func (h *House) begin(ctx context.Context, planned bool) error {
 	if err := h.seeds.begin(ctx); err != nil {
 		return err
 	}
-	h.done.Add(1)
+	h.done.Add(2)
 	go h.seeds.tend()
+	go h.seeds.reach()
 	return nil
 }
 

@@ -22,6 +22,7 @@ const BeaconAhead = time.Hour
 // that is committed and not yet active.
 type outside struct {
 	committed *epoch.Statement
+	policy    string        // of the latest commitment
 	chain     *beacon.Chain // nil: its description is wrong, which was found
 
 	alarmed   uint64 // index of the latest alarm that the outside was missing
@@ -31,9 +32,12 @@ type outside struct {
 }
 
 // announced holds what a commitment says of the outside.
-func (r *replay) announced(e *epoch.Committed, broken func(rule, expected, found string)) {
+func (r *replay) announced(index uint64, e *epoch.Committed, broken func(rule, expected, found string)) {
 	st := e.Statement
-	r.outside.committed, r.outside.chain = &st, nil
+	if was := r.outside.policy; st.Policy == epoch.PolicyNone && was != "" && was != st.Policy {
+		r.report.Warnings = append(r.report.Warnings, fmt.Sprintf("entry %d: epoch %d was committed to with nothing from outside, and the one before with policy %s", index, e.Epoch, was))
+	}
+	r.outside.policy, r.outside.committed, r.outside.chain = st.Policy, &st, nil
 	if b := e.Beacon; b != nil {
 		c, err := beacon.New(b.Public, b.Period, int64(b.Genesis), b.Group, b.ID)
 		if err != nil {
@@ -129,7 +133,7 @@ func (r *replay) missing(index uint64, e *system.AlarmRaised, broken func(rule, 
 	r.outside.alarmed, r.outside.missing = index, e.About
 	s := epoch.Now(r.rows)
 	row := book.Get[epoch.Epoch](r.rows, epoch.Key(max(s.Active, s.Closed)+1))
-	if row == nil || row.Policy == epoch.PolicyNone || row.Commitment != e.About {
+	if row == nil || row.Commitment != e.About {
 		broken("alarm-about", "the commitment of the epoch that waits for the outside", hex.EncodeToString(e.About[:]))
 	}
 	if e.Count != 1 {

@@ -324,7 +324,7 @@ func (r *replay) before(index uint64, e entry.Record, broken func(rule, expected
 		r.outside.committed = nil
 	case *epoch.Committed:
 		r.seedSigned(e.Message, e.Signature, broken)
-		r.announced(e, broken)
+		r.announced(index, e, broken)
 	case *epoch.Activated:
 		r.came(index, e, broken)
 	}

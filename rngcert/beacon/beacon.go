@@ -169,3 +169,22 @@ func (c *Chain) Verify(round uint64, signature [SignatureSize]byte) (randomness 
 	}
 	return sha256.Sum256(signature[:]), nil
 }
+
+// ErrRound reports what is no round of a beacon.
+var ErrRound = errors.New("beacon: round")
+
+// ParseRound reads what a drand server answers to /public/ROUND. Only Verify tells
+// whether it holds.
+func ParseRound(b []byte) (round uint64, signature [SignatureSize]byte, err error) {
+	var text struct {
+		Round     uint64 `json:"round"`
+		Signature string `json:"signature"`
+	}
+	if err := json.Unmarshal(b, &text); err != nil {
+		return 0, signature, fmt.Errorf("%w: %w", ErrRound, err)
+	}
+	if err := unhex(signature[:], text.Signature); err != nil {
+		return 0, signature, fmt.Errorf("%w: signature: %w", ErrRound, err)
+	}
+	return text.Round, signature, nil
+}

@@ -149,3 +149,22 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	}
 }
+
+func FuzzParseRound(f *testing.F) {
+	f.Add([]byte(`{"round":1000,"randomness":"fe29","signature":"b44679b9a59af2ec876b1a6b1ad52ea9b1615fc3982b19576350f93447cb1125e342b73a8dd2bacbe47e4b6b63ed5e39"}`))
+	f.Add([]byte(`{"round":-1}`))
+	f.Add([]byte(`{"round":1,"signature":"zz"}`))
+	c := chain(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		round, sig, err := ParseRound(b)
+		if err != nil {
+			if !errors.Is(err, ErrRound) {
+				t.Error(err)
+			}
+			return
+		}
+		if _, err := c.Verify(round, sig); err != nil && !errors.Is(err, ErrSignature) {
+			t.Error(err)
+		}
+	})
+}

@@ -130,6 +130,7 @@ type State struct {
 	ActivatedAt entry.Time
 	Closed      uint64 // the latest that was closed
 	Committed   uint64 // the latest that was committed
+	Downgraded  bool   // the active epoch came into use with less than was committed to
 	Draws       uint64 // of the active epoch
 	Limits      Limits // of the active epoch
 	Revealed    uint64 // the latest that was revealed; they are revealed in order
@@ -141,6 +142,7 @@ func (s *State) Code(c *entry.Coder) {
 	c.Uint("active", &s.Active)
 	c.Uint("closed", &s.Closed)
 	c.Uint("committed", &s.Committed)
+	c.Bool("downgraded", &s.Downgraded)
 	c.Uint("draws", &s.Draws)
 	s.Limits.code(c)
 	c.Uint("revealed", &s.Revealed)
@@ -256,7 +258,7 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		if r.Draws != s.Draws {
 			return book.Broken("epoch-draws", s.Draws, r.Draws)
 		}
-		s.Active, s.Closed = 0, r.Epoch
+		s.Active, s.Closed, s.Downgraded = 0, r.Epoch, false
 		closed := *e
 		closed.ClosedIndex, closed.ClosedAt, closed.Draws = index, r.At, r.Draws
 		rows.Put(Key(r.Epoch), &closed)
@@ -309,7 +311,7 @@ func activate(rows book.Rows, index uint64, s *State, r *Activated, carriedOut f
 	if err := carriedOut(e.Policy); err != nil {
 		return err
 	}
-	s.Active, s.ActivatedAt, s.Draws, s.Limits = r.Epoch, r.At, 0, e.Limits
+	s.Active, s.ActivatedAt, s.Downgraded, s.Draws, s.Limits = r.Epoch, r.At, r.Downgraded(e.Policy), 0, e.Limits
 	active := *e
 	active.ActivatedIndex, active.External = index, r.External
 	rows.Put(Key(r.Epoch), &active)

@@ -362,13 +362,15 @@ class Books:
     def _missing(self, entry: dict) -> None:
         self._alarmed = self.size, entry["about"]
         n = max(self._activated, self._closed)  # the epoch that comes after is at this place
-        waits = n < len(self._epochs) and self._epochs[n].policy != "none"
-        about = self._epochs[n].commitment.hex() if waits else ""
+        about = self._epochs[n].commitment.hex() if n < len(self._epochs) else ""
         self._expect(entry["about"] == about, "alarm-about", about or "no such alarm")
         self._expect(entry["count"] == 1, "alarm-count", "1")
 
     def _outside(self, entry: dict, at: int) -> None:
         """What a commitment says of the world outside."""
+        before = self._announced.get("policy", "none")
+        if entry["policy"] == "none" != before:
+            self.warnings.append(f"entry {self.size}: nothing from outside is asked for, and {before} before")
         self._announced, self._chain = entry, None
         if "beacon" in entry:
             self._announced_beacon(entry["beacon"], at)
