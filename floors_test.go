@@ -20,7 +20,7 @@ var floors = map[string]int{
 	"ledger/dsse":     0, // signed statements beside the log
 	"rngcert/uniform": 0, // words to integers: the rule that games and chance share
 
-	"ledger/system": 1, "ledger/replica/core": 1, "ledger/wallet": 1, "ledger/officers": 1,
+	"ledger/system": 1, "ledger/replica/core": 1, "ledger/wallet": 1, "ledger/officers": 1, "ledger/keys": 1,
 	"games": 1, "rngcert": 1,
 
 	"games/books": 2, "games/trial": 2, "ledger": 2, "hardware": 2,

@@ -14,6 +14,7 @@ type arguments struct {
 	subject string // FILE, URL or DIR
 
 	vkey, token, save string
+	history           string
 	known             []string
 	json              bool
 	workers           int // 0: not given
@@ -68,6 +69,8 @@ func parse(args []string) (*arguments, error) {
 			a.vkey, err = next()
 		case "token":
 			a.token, err = next()
+		case "history":
+			a.history, err = next()
 		case "save":
 			a.save, err = next()
 		case "known":
@@ -104,10 +107,13 @@ func parse(args []string) (*arguments, error) {
 	case "receipt":
 		what = "one FILE with a saved answer"
 		if a.token != "" || a.save != "" || a.known != nil || a.json || a.workers != 0 {
-			return nil, errors.New("receipt: expected no flag but --vkey")
+			return nil, errors.New("receipt: expected no flags but --vkey and --history")
 		}
 	case "log":
 		what = "one URL or DIR of a log"
+		if a.history != "" {
+			return nil, errors.New("log: expected no --history: the log itself leads from key to key")
+		}
 	default:
 		return nil, fmt.Errorf("unknown command %q: expected receipt, log or version", a.command)
 	}

@@ -30,9 +30,10 @@ const (
 
 const usage = `countroom-verify checks the records of a casino without trusting it.
 
-  countroom-verify receipt FILE --vkey FILE
+  countroom-verify receipt FILE --vkey FILE [--history FILE]
         check a saved answer: that the entry in it is in the house's signed log.
-        FILE - reads standard input.
+        FILE - reads standard input. Where the house has exchanged its key since, its
+        history ("countroom keys list --history") leads from --vkey to the new one.
 
   countroom-verify log URL|DIR --vkey FILE [flags]
         check a whole log, of a house at URL or saved in DIR: every entry, balance,
@@ -127,7 +128,20 @@ func receipt(a *arguments, stdin io.Reader, stdout, stderr io.Writer) int {
 		if err != nil {
 			return nil, err
 		}
-		return verify.Receipt(data, vkey)
+		ring, err := verify.NewKeyring(vkey)
+		if err != nil {
+			return nil, err
+		}
+		if a.history != "" {
+			history, err := read(a.history, nil, verify.KnownMost)
+			if err != nil {
+				return nil, err
+			}
+			if err := ring.Follow(history); err != nil {
+				return nil, fmt.Errorf("%s: %w", a.history, err)
+			}
+		}
+		return ring.Receipt(data)
 	}()
 	for i := range proofs {
 		if proofs[i].Record != nil {

@@ -13,6 +13,7 @@ import (
 
 	"countroom/games/rounds"
 	"countroom/ledger/entry"
+	"countroom/ledger/system"
 	"countroom/regulator/verify/logtest"
 	"countroom/rngcert/epoch"
 
@@ -32,6 +33,8 @@ func TestMain(m *testing.M) {
 //	house DIR [fraud]   publishes a log of 300 rounds into DIR, with log.vkey,
 //	                    another.vkey, answer.json and kept.checkpoint beside it,
 //	                    all in the working directory
+//	house DIR rotated   the same, of a house that exchanges its checkpoint key on the
+//	                    way, with new.vkey and history.json
 //	serve DIR           serves DIR under $URL/log/, entries for the token in
 //	                    token.key, with what a hostile house might try
 func TestTranscripts(t *testing.T) {
@@ -83,6 +86,16 @@ func publish(ts *testscript.TestScript, _ bool, args []string) {
 		h.Append(settled(h, who[0]))
 	}
 	h.Tamper, h.Draw = nil, nil
+	if fraud == "rotated" {
+		h.Officers()
+		introduced := h.Introduce(system.RoleCheckpoint, "anna", "berta")
+		retired := h.RetireKey(system.RoleCheckpoint, "anna", "berta")
+		h.Spin(who[0], 100)
+		write(ts, "history.json", fmt.Appendf(nil, `{"items":[%s,%s]}`, h.Answer(introduced), h.Answer(retired)))
+		write(ts, "broken.json", fmt.Appendf(nil, `{"items":[%s]}`, h.Answer(3)))
+		write(ts, "later.json", h.Answer(h.Size()-1))
+		write(ts, "new.vkey", []byte(h.NewestVKey()+"\n"))
+	}
 	h.Play(who, 200)
 	switch fraud {
 	case "unknown":
@@ -164,7 +177,7 @@ func TestArguments(t *testing.T) {
 		"log a --workers none":             "!expected 1 to 1024",
 		"log a --vkey k --save d":          "!URL of a house only",
 		"log a --vkey k --token t":         "!URL of a house only",
-		"receipt a --vkey k --known b":     "!no flag but --vkey",
+		"receipt a --vkey k --known b":     "!no flags but --vkey",
 		"receipt a b --vkey k":             "!one FILE",
 		"log a --vkey k --known b --known": "!--known: expected a value",
 	} {

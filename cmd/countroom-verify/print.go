@@ -28,6 +28,9 @@ func printReport(w io.Writer, r *verify.Report) {
 		printOutside(w, r)
 		fmt.Fprintf(w, "rounds      %d outcomes recomputed; %d draws proven from revealed secrets, %d not yet provable\n", r.Rounds.Outcomes, r.Rounds.Proven, r.Rounds.Unproven)
 	}
+	for _, k := range r.Keys {
+		fmt.Fprintf(w, "key         %s, %s, %s%s, from entry %d%s\n", clean(k.Role), clean(k.Algorithm), clean(k.Assurance), demo(k.Demo), k.Introduced, until(k.Retired))
+	}
 	if r.Known > 0 {
 		fmt.Fprintf(w, "known       %d receipts and checkpoints compared\n", r.Known)
 	}
@@ -80,6 +83,21 @@ func printOutside(w io.Writer, r *verify.Report) {
 	if n := r.Epochs.OneSource; n > 0 {
 		fmt.Fprintf(w, "entropy     %d epochs ask for one source only: a demonstration\n", n)
 	}
+}
+
+// demo says of a key that it is for demonstration.
+func demo(is bool) string {
+	if is {
+		return " (in a file: a DEMONSTRATION key)"
+	}
+	return ""
+}
+
+func until(retired uint64) string {
+	if retired == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" until entry %d", retired)
 }
 
 // clean keeps what a log or a server says from giving a terminal commands.

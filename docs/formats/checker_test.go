@@ -753,6 +753,7 @@ func TestCheckersAgreeOnFrauds(t *testing.T) {
 		}, "active-root"},
 	}
 	frauds = append(frauds, officerFrauds...)
+	frauds = append(frauds, keyFrauds...)
 	var logs []published
 	var before uint64
 	for _, f := range frauds {

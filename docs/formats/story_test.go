@@ -78,6 +78,7 @@ type story struct {
 	checkpoint ed25519.PrivateKey
 	seeds      *ecdsa.PrivateKey
 	signer     note.Signer
+	more       []note.Signer // of checkpoints, besides
 	vkey       string
 
 	now      entry.Time
@@ -90,6 +91,8 @@ type story struct {
 	requests []request
 	reasons  []reason
 	promised []epoch.Statement // of epochs of which the outside is part
+
+	signatures []signed
 }
 
 func must[T any](v T, err error) T {
@@ -169,6 +172,7 @@ func tell(t *testing.T) *story {
 	s.officers()
 	s.pair()
 	s.outside()
+	s.exchange()
 	return s
 }
 
@@ -267,7 +271,7 @@ func (s *story) spin(actor string, d *chance.Drawer, number uint64, key string, 
 
 // signed is the checkpoint of the whole log.
 func (s *story) signed() []byte {
-	return must(tlog.Sign(tlog.Checkpoint{Origin: origin, Size: s.builder.Size(), Root: s.builder.Root()}, s.signer))
+	return must(tlog.Sign(tlog.Checkpoint{Origin: origin, Size: s.builder.Size(), Root: s.builder.Root()}, append([]note.Signer{s.signer}, s.more...)...))
 }
 
 func (s *story) receipt(index uint64) []byte {
@@ -320,6 +324,7 @@ func (s *story) files() map[string][]byte {
 
 	files["vectors/requests.json"] = indent(map[string]any{"requests": s.requests, "commitments": s.reasons})
 	files["vectors/rounds.json"] = bytes.ReplaceAll(append(must(json.Marshal(workedRounds(s.machine))), '\n'), []byte(`{"about"`), []byte("\n"+`{"about"`))
+	files["vectors/keys.json"] = indent(s.signatures)
 	files["vectors/canonical.json"] = indent(canonicalTexts())
 	return files
 }

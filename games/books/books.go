@@ -12,6 +12,7 @@ import (
 	"countroom/games/rounds"
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
+	"countroom/ledger/keys"
 	"countroom/ledger/money"
 	"countroom/ledger/officers"
 	"countroom/ledger/system"
@@ -43,6 +44,10 @@ func New(typ string) (entry.Record, error) {
 		return new(system.ClockStepped), nil
 	case "alarm.raised":
 		return new(system.AlarmRaised), nil
+	case "key.introduced":
+		return new(keys.Introduced), nil
+	case "key.retired":
+		return new(keys.Retired), nil
 	case "officer.enrolled":
 		return new(officers.Enrolled), nil
 	case "officer.retired":
@@ -95,7 +100,7 @@ func Decode(leaf []byte) (entry.Record, error) {
 // Kinds are the rows of all books.
 var Kinds = func() book.Kinds {
 	all := book.Kinds{}
-	for _, k := range []book.Kinds{system.Kinds, officers.Kinds, wallet.Kinds, players.Kinds, rounds.Kinds, epoch.Kinds} {
+	for _, k := range []book.Kinds{system.Kinds, officers.Kinds, keys.Kinds, wallet.Kinds, players.Kinds, rounds.Kinds, epoch.Kinds} {
 		maps.Copy(all, k)
 	}
 	return all
@@ -128,6 +133,7 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 	for _, fold := range []func() error{
 		func() error { return system.Fold(rows, index, r) },
 		func() error { return officers.Fold(rows, index, r) },
+		func() error { return keys.Fold(rows, index, r) },
 		func() error { return wallet.Fold(rows, r) },
 		func() error { return players.Fold(rows, r) },
 		func() error { return rounds.Fold(rows, index, r) },

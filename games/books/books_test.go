@@ -23,6 +23,7 @@ import (
 	"countroom/games/slots"
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
+	"countroom/ledger/keys"
 	"countroom/ledger/money"
 	"countroom/ledger/officers"
 	"countroom/ledger/system"
@@ -182,6 +183,7 @@ func TestStory(t *testing.T) {
 		`game/mill-race {"enabled":3,"maths":"` + maths(mill) + `","on":true}`,
 		`games {"ids":["lamplight-quay","mill-race"]}`,
 		`house {"format":1,"term":1}`,
+		`keys {"keys":[]}`,
 		`officers {"officers":[],"origin":""}`,
 		`player/` + annRef + ` {"currency":"EUR","state":"open"}`,
 		`player/` + bobRef + ` {"currency":"JPY","state":"closed"}`,
@@ -350,6 +352,8 @@ func everyRecord() []entry.Record {
 		&system.AlarmRaised{Header: header(), About: hash(), Alarm: text(), Count: number()},
 		&rounds.GameEnabled{Header: request(), Definition: raw(), Engine: text(), Game: text(), LeafMax: number(), Maths: hash(), PayoutMax: int64(number()), Reason: hash(), Release: text()},
 		&rounds.GameDisabled{Header: request(), Game: text(), Reason: hash()},
+		&keys.Introduced{Header: request(), Algorithm: text(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}}, Assurance: text(), Public: text(), Role: text(), SignatureNew: []byte{next()}, SignatureOld: []byte{next()}},
+		&keys.Retired{Header: request(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}}, Public: text(), Reason: hash(), Role: text()},
 		&officers.Enrolled{Header: request(), Algorithm: text(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}, {Officer: text(), Signature: []byte{next()}}}, Officer: text(), Public: []byte{next()}},
 		&officers.Retired{Header: request(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}}, Officer: text()},
 		&players.Created{Header: request(), Currency: "JPY", Player: ref()},

@@ -136,27 +136,36 @@ func NewSigner(name string, pub ed25519.PublicKey, sign func(msg []byte) ([]byte
 	return &signer{v, sign}, nil
 }
 
-// Sign returns the checkpoint as a note with one signature line. The signer's
-// name must be the origin.
-func Sign(c Checkpoint, s note.Signer) ([]byte, error) {
-	name := s.Name()
-	if name != c.Origin || !validName(name) {
-		return nil, fmt.Errorf("sign checkpoint: origin %q, want the key's name %q", c.Origin, name)
+// Sign returns the checkpoint as a note with a signature line of each signer,
+// in their order: a log has several keys while one is being exchanged. The name
+// of each must be the origin.
+func Sign(c Checkpoint, signers ...note.Signer) ([]byte, error) {
+	if len(signers) == 0 {
+		return nil, errors.New("sign checkpoint: no key to sign with")
 	}
-	// Room for the three lines of the body and an Ed25519 signature line.
-	msg := make([]byte, 0, 2*len(name)+192)
+	// Room for the three lines of the body and Ed25519 signature lines.
+	msg := make([]byte, 0, (1+len(signers))*(len(c.Origin)+96)+96)
 	msg = c.AppendBody(msg)
-	sig, err := s.Sign(msg)
-	if err != nil {
-		return nil, fmt.Errorf("sign checkpoint: %w", err)
+	body := msg
+	msg = append(msg, '\n')
+	for _, s := range signers {
+		name := s.Name()
+		if name != c.Origin || !validName(name) {
+			return nil, fmt.Errorf("sign checkpoint: origin %q, want the key's name %q", c.Origin, name)
+		}
+		sig, err := s.Sign(body)
+		if err != nil {
+			return nil, fmt.Errorf("sign checkpoint: %w", err)
+		}
+		msg = append(msg, "— "...)
+		msg = append(msg, name...)
+		msg = append(msg, ' ')
+		var raw [4 + ed25519.SignatureSize]byte
+		line := append(binary.BigEndian.AppendUint32(raw[:0], s.KeyHash()), sig...)
+		msg = base64.StdEncoding.AppendEncode(msg, line)
+		msg = append(msg, '\n')
 	}
-	msg = append(msg, "\n— "...)
-	msg = append(msg, name...)
-	msg = append(msg, ' ')
-	var raw [4 + ed25519.SignatureSize]byte
-	line := append(binary.BigEndian.AppendUint32(raw[:0], s.KeyHash()), sig...)
-	msg = base64.StdEncoding.AppendEncode(msg, line)
-	return append(msg, '\n'), nil
+	return msg, nil
 }
 
 // Open returns the checkpoint of a note that carries a good signature of v,
@@ -180,4 +189,30 @@ func Open(msg []byte, v note.Verifier) (Checkpoint, error) {
 		return Checkpoint{}, fmt.Errorf("%w checkpoint: origin %q, want the key's name %q", ErrFormat, c.Origin, v.Name())
 	}
 	return c, nil
+}
+
+// Peek returns what a note says, whoever signed it: for a reader who learns only
+// later which keys are the log's.
+func Peek(msg []byte) (Checkpoint, error) {
+	_, err := note.Open(msg, note.VerifierList())
+	var unverified *note.UnverifiedNoteError
+	if !errors.As(err, &unverified) {
+		return Checkpoint{}, fmt.Errorf("%w checkpoint: %v", ErrFormat, err)
+	}
+	return ParseCheckpointBody([]byte(unverified.Note.Text))
+}
+
+// SignedUnder reports whether a note has a signature line of a name, good or
+// not, and whether one is of that key.
+func SignedUnder(msg []byte, v note.Verifier) (name, key bool) {
+	_, err := note.Open(msg, note.VerifierList())
+	var unverified *note.UnverifiedNoteError
+	if !errors.As(err, &unverified) {
+		return false, false
+	}
+	for _, s := range unverified.Note.UnverifiedSigs {
+		name = name || s.Name == v.Name()
+		key = key || s.Name == v.Name() && s.Hash == v.KeyHash()
+	}
+	return name, key
 }

@@ -59,6 +59,21 @@ func (r Receipt) Verify(leaf []byte, v note.Verifier) (Checkpoint, error) {
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("receipt: %w", err)
 	}
+	return r.includes(leaf, c)
+}
+
+// Includes checks that the tree of the receipt's checkpoint has leaf at the
+// receipt's index, and returns that checkpoint, whoever signed it. The error is
+// ErrFormat or ErrProof.
+func (r Receipt) Includes(leaf []byte) (Checkpoint, error) {
+	c, err := Peek(r.Checkpoint)
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("receipt: %w", err)
+	}
+	return r.includes(leaf, c)
+}
+
+func (r Receipt) includes(leaf []byte, c Checkpoint) (Checkpoint, error) {
 	hashes := make([][]byte, len(r.Hashes))
 	for i := range r.Hashes {
 		hashes[i] = r.Hashes[i][:]

@@ -38,17 +38,22 @@ type Proof struct {
 // is a *Finding or an ErrUnchecked; that the type of a proven entry is not known
 // to this version is an ErrUnchecked, too.
 func Receipt(data []byte, vkey string) ([]Proof, error) {
-	v, err := tlog.NewVerifier(vkey)
+	ring, err := NewKeyring(vkey)
 	if err != nil {
-		return nil, unchecked("%w", err)
+		return nil, err
 	}
+	return ring.Receipt(data)
+}
+
+// Receipt checks a saved answer by the keys of the ring.
+func (ring *Keyring) Receipt(data []byte) ([]Proof, error) {
 	pairs, err := answers(data)
 	if err != nil {
 		return nil, unchecked("%w", err)
 	}
 	var proofs []Proof
 	for _, p := range pairs {
-		proof, err := p.prove(v)
+		proof, err := p.prove(ring)
 		if err != nil {
 			return proofs, err
 		}
@@ -142,13 +147,24 @@ func collect(v *entry.Value, found *[]answer) error {
 	return nil
 }
 
-func (a *answer) prove(v note.Verifier) (Proof, error) {
+// prove proves a leaf by a ring of keys.
+func (a *answer) prove(ring *Keyring) (Proof, error) {
+	head, err := tlog.Peek(a.receipt.Checkpoint)
+	if err != nil {
+		return Proof{}, unchecked("%w", err)
+	}
+	if err := ring.signed(a.receipt.Checkpoint, head, a.receipt.Index); err != nil {
+		return Proof{}, err
+	}
+	return a.include()
+}
+
+// include proves a leaf under a checkpoint, whoever signed it.
+func (a *answer) include() (Proof, error) {
 	p := Proof{Index: a.receipt.Index, Leaf: a.leaf}
 	var err error
-	p.Checkpoint, err = a.receipt.Verify(a.leaf, v)
+	p.Checkpoint, err = a.receipt.Includes(a.leaf)
 	switch {
-	case errors.Is(err, tlog.ErrSignature):
-		return p, &Finding{Index: p.Index, Type: "receipt", Rule: "checkpoint-signature", Expected: fmt.Sprintf("a signature of %s+%08x", v.Name(), v.KeyHash()), Found: err.Error()}
 	case errors.Is(err, tlog.ErrProof):
 		return p, &Finding{Index: p.Index, Type: "receipt", Rule: "inclusion", Expected: "a leaf and hashes that lead to the signed root", Found: err.Error()}
 	case err != nil:
@@ -164,6 +180,10 @@ type kept struct {
 	leaf  bool // the statement is about a leaf, too
 	index uint64
 	hash  tlog.Hash
+
+	// note is the checkpoint where the key at hand did not sign it: the log has to
+	// lead to one that did.
+	note *[]byte
 }
 
 // readKnown checks what outsiders kept by itself. What the house's key does not
@@ -173,11 +193,11 @@ func readKnown(list []Known, v note.Verifier) ([]kept, error) {
 	var all []kept
 	for _, k := range list {
 		if text := bytes.TrimLeft(k.Data, " \t\r\n"); len(text) == 0 || text[0] != '{' && text[0] != '[' {
-			c, err := tlog.Open(k.Data, v)
+			c, foreign, err := openKept(k.Data, v)
 			if err != nil {
 				return nil, unchecked("%s: %w", k.Name, err)
 			}
-			all = append(all, kept{name: k.Name, head: c})
+			all = append(all, kept{name: k.Name, head: c, note: foreign})
 			continue
 		}
 		pairs, err := answers(k.Data)
@@ -185,15 +205,36 @@ func readKnown(list []Known, v note.Verifier) ([]kept, error) {
 			return nil, unchecked("%s: %w", k.Name, err)
 		}
 		for _, p := range pairs {
-			proof, err := p.prove(v)
+			proof, err := p.include()
 			if err != nil {
 				return nil, unchecked("%s proves nothing: %w", k.Name, err)
 			}
-			all = append(all, kept{name: k.Name, head: proof.Checkpoint, leaf: true, index: proof.Index, hash: tlog.LeafHash(proof.Leaf)})
+			_, foreign, err := openKept(p.receipt.Checkpoint, v)
+			if err != nil {
+				return nil, unchecked("%s proves nothing: %w", k.Name, err)
+			}
+			all = append(all, kept{name: k.Name, head: proof.Checkpoint, leaf: true, index: proof.Index, hash: tlog.LeafHash(proof.Leaf), note: foreign})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b kept) int { return cmp.Compare(a.head.Size, b.head.Size) })
 	return all, nil
+}
+
+// openKept reads a checkpoint that somebody kept. Where the key at hand has not
+// signed it, but one of the log's name, it is given back to be vouched for by
+// the log.
+func openKept(data []byte, v note.Verifier) (c tlog.Checkpoint, foreign *[]byte, err error) {
+	c, err = tlog.Open(data, v)
+	if !errors.Is(err, tlog.ErrSignature) {
+		return c, nil, err
+	}
+	if name, key := tlog.SignedUnder(data, v); !name || key {
+		return c, nil, err
+	}
+	if c, err = tlog.Peek(data); err == nil && c.Origin != v.Name() {
+		err = fmt.Errorf("a checkpoint of %q, expected one of %q", c.Origin, v.Name())
+	}
+	return c, &data, err
 }
 
 // compare takes what outsiders kept along with a replay.

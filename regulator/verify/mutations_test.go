@@ -90,6 +90,7 @@ func newStory(t *testing.T) *story {
 	}
 	h.Change(idle, players.Suspended)
 	s.officers()
+	s.keys()
 
 	if h.Size() >= tlog.TileWidth {
 		t.Fatalf("%d entries are too many for one bundle", h.Size())
@@ -135,7 +136,7 @@ func (s *story) check(ctx context.Context, index int, leaf []byte) (*Report, err
 		"checkpoint":           {Data: s.Sign(uint64(n), b.Root())},
 		tlog.EntriesPath(0, n): {Data: bundle},
 		tlog.TilePath(0, 0, n): {Data: tile},
-	}), Options{VKey: s.VKey, Workers: 1})
+	}), Options{VKey: s.NewestVKey(), Workers: 1})
 }
 
 // meaningless are the fields of which some values no rule can know, since
@@ -189,6 +190,8 @@ var meaningless = []struct {
 	{"seed.committed", "signature", otherSignature},
 	{"seed.committed.v2", "signature", otherSignature},
 	{approvedTypes, "approvals[].signature", otherSignature},
+	{"key.introduced", "signature_new", otherSignature},
+	{"key.introduced", "signature_old", otherSignature},
 }
 
 // otherSignature is the second ECDSA signature that whoever has one has, too. Of
@@ -205,7 +208,7 @@ func otherSignature(_ *story, old string) string {
 }
 
 // asked are the types that a request causes.
-const asked = "game.disabled game.enabled officer.enrolled officer.retired player.created player.state-changed round.settled session.closed session.opened wallet.deposited wallet.withdrawn"
+const asked = "game.disabled game.enabled key.introduced key.retired officer.enrolled officer.retired player.created player.state-changed round.settled session.closed session.opened wallet.deposited wallet.withdrawn"
 
 func always(value string) func(*story, string) string {
 	return func(*story, string) string { return value }
@@ -427,7 +430,8 @@ func TestMutations(t *testing.T) {
 				case !r.OK():
 					evidence++
 					rules[r.Findings[0].Rule]++
-					if r.Findings[0].Index < uint64(index) {
+					// A key that nothing leads to any more is missed from entry 0 on.
+					if f := r.Findings[0]; f.Index < uint64(index) && !(typ == "key.introduced" && f.Rule == "checkpoint-key") {
 						t.Errorf("%s of %s %q in entry %d: a false accusation: %+v", did, typ, fields, index, r.Findings[0])
 					}
 				case err != nil:

@@ -20,6 +20,7 @@ import (
 	"countroom/games/rounds"
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
+	"countroom/ledger/keys"
 	"countroom/ledger/system"
 	"countroom/ledger/tlog"
 	"countroom/ledger/wallet"
@@ -40,6 +41,12 @@ type replay struct {
 	v       note.Verifier
 	kept    []kept
 	compare *compare
+	// stranger is set while the checkpoint is not known to be signed by the log:
+	// why the key at hand does not vouch for it.
+	stranger error
+	chain    []keys.Key // of checkpoints, as one signs for the next
+	complete bool       // the tree was checked to its end
+	unread   bool       // an entry is of a type that this version does not know
 
 	games   machines
 	builder tlog.Builder
@@ -178,6 +185,7 @@ func (r *replay) run(ctx context.Context, src Source, head tlog.Checkpoint) erro
 			Expected: fmt.Sprintf("root %x of size %d, as signed", head.Root, head.Size), Found: fmt.Sprintf("%x, from the entries", root),
 		})
 	}
+	r.complete = true
 	return r.unknown
 }
 
@@ -210,6 +218,11 @@ func (r *replay) bundle(b *bundle) {
 			r.compare.root(index, r.builder.Root())
 		}
 		r.compare.leaf(index, b.leaves[i], b.hashes[i])
+		if i < b.bad {
+			r.follow(index, b.records[i])
+		} else {
+			r.followLeaf(index, b.leaves[i])
+		}
 		switch {
 		case r.stopped != "":
 		case i == b.bad:
@@ -230,7 +243,7 @@ func (r *replay) bundle(b *bundle) {
 
 func (r *replay) undecodable(index uint64, leaf []byte, err error) {
 	if errors.Is(err, books.ErrUnknownType) {
-		r.unknown = unchecked("entry %d: %w", index, err)
+		r.unknown, r.unread = unchecked("entry %d: %w", index, err), true
 		r.stop(index, "is of a type that this version does not know")
 		return
 	}
@@ -338,7 +351,7 @@ func (r *replay) seedSigned(message func(origin string) ([]byte, error), signatu
 	msg, err := message(r.v.Name())
 	digest := sha256.Sum256(msg)
 	if err != nil || !ecdsa.VerifyASN1(r.seeds, digest[:], signature) {
-		broken("seed-signature", "a signature of the seeds key in entry 0", hex.EncodeToString(signature))
+		broken("seed-signature", "a signature of the seeds key in force", hex.EncodeToString(signature))
 	}
 }
 
@@ -354,9 +367,6 @@ func (r *replay) created(e *system.HouseCreated, broken func(rule, expected, fou
 		return "none"
 	}
 	keysInOrder(e.Keys, broken)
-	if found := key(system.RoleCheckpoint); found != r.opts.VKey {
-		broken("checkpoint-key", r.opts.VKey, found)
-	}
 	if r.seeds = p256(key(system.RoleSeeds)); r.seeds == nil {
 		broken("seeds-key", "an ECDSA P-256 key, SubjectPublicKeyInfo in hex", key(system.RoleSeeds))
 	}
@@ -468,6 +478,10 @@ func (r *replay) after(index uint64, e entry.Record, broken func(rule, expected,
 		r.due = append(r.due, secret{epoch: e.Epoch, due: e.At.Add(row.Limits.RevealDelay())})
 	case *epoch.Revealed:
 		r.revealed(e, broken)
+	case *keys.Introduced, *keys.Retired:
+		if k := keys.Current(r.rows, system.RoleSeeds); k != nil {
+			r.seeds = p256(k.Public)
+		}
 	}
 }
 
@@ -531,10 +545,11 @@ func (r *replay) late(s secret, at entry.Time, what string) bool {
 func (r *replay) finish() error {
 	rep := r.report
 	rep.Replayed, rep.Last = r.replayed, r.last
+	err := r.vouch()
 	if r.compare != nil {
 		r.compare.settle(rep.Size, r.restores)
 	}
-	var err error
+	r.listKeys()
 	for _, s := range r.due {
 		if r.late(s, r.last, "had not come out") && err == nil {
 			err = unchecked("the draws of epoch %d: its secret was due at %s and has not come out", s.epoch, s.due)

@@ -63,6 +63,7 @@ type Report struct {
 	Types    map[string]uint64 `json:"types"`    // how many of each among them
 	Tiles    uint64            `json:"tiles"`    // hash tiles that the entries reproduced
 
+	Keys    []KeyUse `json:"keys"` // of the house, in the order of the log
 	Epochs  Epochs   `json:"epochs"`
 	Outside Outside  `json:"outside"`
 	Rounds  Rounds   `json:"rounds"`
@@ -181,11 +182,15 @@ func (s Sum) String() string { return s.Big().String() }
 // MarshalJSON gives a number.
 func (s Sum) MarshalJSON() ([]byte, error) { return []byte(s.String()), nil }
 
+func newReport() *Report {
+	return &Report{Types: map[string]uint64{}, Keys: []KeyUse{}, Games: []Totals{}, Cash: []Cash{}, Findings: []Finding{}, Warnings: []string{}, Unchecked: []string{}}
+}
+
 // Log checks a whole log. Evidence against the house is in the report's
 // findings; an error, which is an ErrUnchecked or the context's, says that some
 // of the log could not be checked, and the report holds what was.
 func Log(ctx context.Context, src Source, opts Options) (*Report, error) {
-	report := &Report{Types: map[string]uint64{}, Games: []Totals{}, Cash: []Cash{}, Findings: []Finding{}, Warnings: []string{}, Unchecked: []string{}}
+	report := newReport()
 	v, err := tlog.NewVerifier(opts.VKey)
 	if err != nil {
 		return report, unchecked("%w", err)
@@ -203,16 +208,27 @@ func Log(ctx context.Context, src Source, opts Options) (*Report, error) {
 		return report, unchecked("%w", err)
 	}
 	head, err := tlog.Open(msg, v)
+	r := newReplay(report, opts, v, known)
 	if errors.Is(err, tlog.ErrSignature) {
-		report.find(Finding{Type: "checkpoint", Rule: "checkpoint-signature", Expected: fmt.Sprintf("a signature of %s+%08x", v.Name(), v.KeyHash()), Found: err.Error()})
-		report.Unchecked = append(report.Unchecked, "the entries: no signed checkpoint says which they are")
-		return report, nil
+		r.stranger = err
+		// Where it has a line of the name by another key, the log may lead to that.
+		if name, key := tlog.SignedUnder(msg, v); key || !name {
+			return r.unsigned(), nil
+		}
+		head, err = tlog.Peek(msg)
 	}
 	if err != nil {
 		return report, unchecked("%w", err)
 	}
 	report.Size, report.Root = head.Size, Hex(head.Root)
-	r := newReplay(report, opts, v, known)
 	err = r.run(ctx, src, head)
+	if r.complete && !r.signed(msg, head) && !r.unread {
+		return r.unsigned(), nil
+	}
+	if r.stranger != nil { // anybody could have made what was read so far
+		*report = *newReport()
+		report.Origin = v.Name()
+		return report, unchecked("the checkpoint is not signed by %s+%08x, and whether the log leads to the key that signed it is not known: %w", v.Name(), v.KeyHash(), err)
+	}
 	return report, cmp.Or(err, r.finish())
 }

@@ -18,12 +18,13 @@ import p256
 import records
 import slots
 from canonical import INTEGER_MOST, microseconds
-from tlog import VerifierKey
+from tlog import Malformed, VerifierKey
 
 SECOND = 1_000_000
 SESSION_MOST = 30 * 24 * 3600 * SECOND
 GAMES_MOST = 1024
 OFFICERS_MOST = 64
+KEYS_MOST = 256
 DRAWN_MOST = 4096
 SECRET_SIZE = 32
 APPROVAL = "countroom/approval/v1"
@@ -67,6 +68,45 @@ class Session:
     game: str
     expires: int
     closed: bool = False
+
+
+@dataclass
+class Key:
+    """A key of the house, with the entries that introduced and retired it."""
+
+    role: str
+    algorithm: str
+    public: str
+    introduced: int
+    retired: int = 0
+
+    def in_force(self, size: int) -> bool:
+        """Whether it signs a checkpoint of this size."""
+        return self.introduced < size and (self.retired == 0 or self.retired >= size)
+
+    def readable(self, origin: str) -> bool:
+        if self.role != "checkpoint":
+            return p256.key_of_hex(self.public) is not None
+        try:
+            return VerifierKey.parse(self.public).name == origin
+        except Malformed:
+            return False
+
+    def signed(self, message: bytes, signature: bytes) -> bool:
+        if self.role == "checkpoint":
+            return ed25519.verify(VerifierKey.parse(self.public).public, message, signature)
+        return p256.verify(p256.key_of_hex(self.public), message, signature)
+
+
+def _cross_signed(entry: dict, origin: str, old: Key, new: Key) -> bool:
+    """Whether both keys signed the statement of a key.introduced."""
+    if not (old.readable(origin) and new.readable(origin)):
+        return False
+    told = {name: entry[name] for name in ("algorithm", "assurance", "public", "role")}
+    told |= {"origin": origin, "replaces": old.public, "tag": "countroom/key-statement/v1"}
+    message = canonical.write(told)
+    by_old, by_new = bytes.fromhex(entry["signature_old"]), bytes.fromhex(entry["signature_new"])
+    return old.signed(message, by_old) and new.signed(message, by_new)
 
 
 @dataclass
@@ -164,6 +204,10 @@ class Books:
         self._activated = self._closed = self._revealed = 0
         self._secrets: set[bytes] = set()
         self._officers: dict[str, Officer] = {}
+        self._origin = ""
+        self._ring: list[Key] = []
+        self._lineage: list[Key] = []  # of checkpoints, as one signs for the next
+        self.unread = False  # an entry is of a type that is not known
 
     @property
     def rounds_unproven(self) -> int:
@@ -177,13 +221,17 @@ class Books:
 
     def take(self, leaf: bytes, root_before: Callable[[], bytes]) -> None:
         """Takes the next entry; root_before gives the root of the log before it."""
+        self._follow(leaf)
+        if self.stopped:
+            self.size += 1
+            return
         try:
             self._take(leaf, root_before)
         except _Stop:
             self.stopped = True
             self.unchecked.append(f"the rules from entry {self.size} on, which breaks one that others stand on")
         except records.UnknownType as err:
-            self.stopped = True
+            self.stopped = self.unread = True
             self.unchecked.append(f"the rules from entry {self.size} on, which is of an unknown type {err}")
         self.size += 1
 
@@ -313,7 +361,6 @@ class Books:
         self._expect(entry["origin"] == self._key.name, "origin", self._key.name)
         self._keys_in_order(keys)
         public = {key["role"]: key["public"] for key in reversed(keys)}
-        self._expect(public.get("checkpoint") == self._key.text, "checkpoint-key", self._key.text)
         self._seeds_key = p256.key_of_hex(public.get("seeds", ""))
         self._expect(self._seeds_key is not None, "seeds-key", "a P-256 key of role seeds")
 
@@ -442,6 +489,8 @@ class Books:
 
     def _house_created(self, entry: dict, at: int) -> None:
         self._demand(entry["format"] == 1, "format", "1")
+        self._origin = entry["origin"]
+        self._ring = [Key(key["role"], key["algorithm"], key["public"], 0) for key in entry["keys"]]
 
     def _house_active(self, entry: dict, at: int) -> None:
         self._demand(entry["size"] == self.size, "active-head", f"size {self.size}")
@@ -604,13 +653,67 @@ class Books:
         approvals = entry["approvals"]
         names = [approval["officer"] for approval in approvals]
         self._demand(len(names) == 2 and names[0] < names[1], "approvals", "two different officers, sorted")
-        statement = {"action": entry["type"], "origin": self._key.name, "subject": subject, "tag": APPROVAL}
+        statement = {"action": entry["type"], "origin": self._origin, "subject": subject, "tag": APPROVAL}
         message = canonical.write(statement)
         for approval in approvals:
             officer = self._officers.get(approval["officer"])
             self._demand(officer is not None and not officer.retired, "approvals", "an enrolled officer")
             good = officer.signed(message, bytes.fromhex(approval["signature"]))
             self._demand(good, "approvals", f"{approval['officer']} over {message.decode()}")
+
+    def _follow(self, leaf: bytes) -> None:
+        """Goes from one checkpoint key to the next, by their signatures alone, whatever else is wrong."""
+        try:
+            entry = records.read(leaf)
+        except (canonical.NotCanonical, records.UnknownType):
+            return
+        if entry["type"] == "house.created" and self.size == 0:
+            checkpoint = [key for key in entry["keys"] if key["role"] == "checkpoint"]
+            self._lineage = [Key("checkpoint", key["algorithm"], key["public"], 0) for key in checkpoint]
+        now = [key for key in self._lineage if key.retired == 0]
+        if entry["type"] == "key.introduced" and entry["role"] == "checkpoint":
+            new = Key("checkpoint", entry["algorithm"], entry["public"], self.size)
+            known = any(key.public == new.public for key in self._lineage)
+            if not known and any(_cross_signed(entry, self._key.name, old, new) for old in now):
+                self._lineage.append(new)
+        if entry["type"] == "key.retired" and entry["role"] == "checkpoint" and len(now) > 1:
+            for key in now:
+                if key.public == entry["public"]:
+                    key.retired = self.size
+
+    def checkpoint_keys(self, size: int | None = None) -> list[str]:
+        """The verifier keys that the log leads to: all, or those in force at a size."""
+        keys = [key for key in self._lineage if key.readable(self._key.name)]
+        return [key.public for key in keys if size is None or key.in_force(size)]
+
+    def _in_force(self, role: str) -> list[Key]:
+        return [key for key in self._ring if key.role == role and key.retired == 0]
+
+    def _key_introduced(self, entry: dict, at: int) -> None:
+        new, now = Key(entry["role"], entry["algorithm"], entry["public"], self.size), self._in_force(entry["role"])
+        self._demand(len(now) == 1, "key-exchange", "one key of the role in force")
+        known = any(key.public == new.public for key in self._ring)
+        fits = new.algorithm == now[0].algorithm and new.readable(self._origin) and not known
+        self._demand(fits, "key-new", "a key that the log never had, as the role has")
+        self._demand(len(self._ring) < KEYS_MOST, "keys-most", str(KEYS_MOST))
+        self._demand(_cross_signed(entry, self._origin, now[0], new), "key-statement", "signatures of both keys")
+        self._approved(entry, f"{new.role} {new.algorithm} {entry['assurance']} {new.public}")
+        self._ring.append(new)
+        self._seeds()
+
+    def _key_retired(self, entry: dict, at: int) -> None:
+        now = self._in_force(entry["role"])
+        one = [key for key in now if key.public == entry["public"]]
+        self._demand(len(now) == 2 and len(one) > 0, "key-retired", "one of two keys in force")
+        self._approved(entry, f"{entry['role']} {entry['public']} reason {entry['reason']}")
+        one[0].retired = self.size
+        self._seeds()
+
+    def _seeds(self) -> None:
+        """The key that signs seeds from here on."""
+        now = self._in_force("seeds")
+        if now:
+            self._seeds_key = p256.key_of_hex(now[-1].public)
 
     def _officer_enrolled(self, entry: dict, at: int) -> None:
         name, officer = entry["officer"], Officer(entry["algorithm"], bytes.fromhex(entry["public"]))

@@ -82,6 +82,8 @@ def check_receipt(data: bytes, leaf: bytes | None, key: tlog.VerifierKey) -> Rep
     for receipt, leaf in pairs:
         try:
             checkpoint, finding = prove(receipt, leaf, key)
+        except tlog.Stranger as err:
+            raise NotChecked(f"receipt: signed by another key than {err}, which the house may have exchanged") from err
         except tlog.NotSigned as err:
             report.findings.append(Finding(receipt.index, "checkpoint-signature", str(err)))
             continue
@@ -104,11 +106,15 @@ def check_receipt(data: bytes, leaf: bytes | None, key: tlog.VerifierKey) -> Rep
 
 @dataclass(frozen=True)
 class Kept:
-    """What somebody outside kept: a checkpoint, and with a receipt also an entry's hash."""
+    """What somebody outside kept: a checkpoint, and with a receipt also an entry's hash.
+
+    Where the key at hand did not sign it, the log has to lead to a key that signed its note.
+    """
 
     checkpoint: tlog.Checkpoint
     index: int = -1
     leaf: bytes = b""
+    note: bytes = b""
 
 
 def read_kept(path: str, key: tlog.VerifierKey) -> list[Kept]:
@@ -116,13 +122,14 @@ def read_kept(path: str, key: tlog.VerifierKey) -> list[Kept]:
     data = Path(path).read_bytes()
     try:
         if not data.lstrip().startswith((b"{", b"[")):
-            return [Kept(tlog.Checkpoint.open(data, key))]
+            checkpoint, note = _open_kept(data, key)
+            return [Kept(checkpoint, note=note)]
         kept = []
         for receipt, leaf in answers(canonical.read_any(data)):
-            checkpoint, finding = prove(receipt, leaf, key)
-            if finding is not None:
+            checkpoint, note = _open_kept(receipt.note, key)
+            if not receipt.proves(tlog.leaf_hash(leaf), checkpoint):
                 raise NotChecked(f"{path}: its hashes do not lead to its root")
-            kept.append(Kept(checkpoint, receipt.index, tlog.leaf_hash(leaf)))
+            kept.append(Kept(checkpoint, receipt.index, tlog.leaf_hash(leaf), note))
     except tlog.NotSigned as err:
         raise NotChecked(f"{path}: not signed by {err}") from err
     except ValueError as err:
@@ -130,6 +137,14 @@ def read_kept(path: str, key: tlog.VerifierKey) -> list[Kept]:
     if not kept:
         raise NotChecked(f"{path}: no leaf and receipt")
     return kept
+
+
+def _open_kept(note: bytes, key: tlog.VerifierKey) -> tuple[tlog.Checkpoint, bytes]:
+    """A kept checkpoint, and its note where the log has to lead to the key that signed it."""
+    try:
+        return tlog.Checkpoint.open(note, key), b""
+    except tlog.Stranger:
+        return tlog.Checkpoint.peek(note, key), note
 
 
 @dataclass(frozen=True)
@@ -144,8 +159,13 @@ def check_log(source: tlog.Source, key: tlog.VerifierKey, kept: list[Kept]) -> R
     """Checks a whole log and holds it against what was kept."""
     report, books = Report(), Books(key)
     mismatches: list[Mismatch] = []
+    stranger = False
     try:
-        checkpoint = tlog.Checkpoint.open(source.read("checkpoint"), key)
+        note = source.read("checkpoint")
+        try:
+            checkpoint = tlog.Checkpoint.open(note, key)
+        except tlog.Stranger:
+            stranger, checkpoint = True, tlog.Checkpoint.peek(note, key)
         report.size, report.root = checkpoint.size, checkpoint.root.hex()
         for item in kept:
             if item.checkpoint.size > checkpoint.size:
@@ -154,8 +174,7 @@ def check_log(source: tlog.Source, key: tlog.VerifierKey, kept: list[Kept]) -> R
         tree = tlog.Tree()
         _compare_roots(tree, kept, mismatches)
         for leaf in tlog.entries(source, checkpoint.size):
-            if not books.stopped:
-                books.take(leaf, tree.root)
+            books.take(leaf, tree.root)
             leaf_hash = tlog.leaf_hash(leaf)
             _compare_leaves(tree.size, leaf_hash, kept, mismatches)
             tree.add(leaf_hash)
@@ -165,9 +184,16 @@ def check_log(source: tlog.Source, key: tlog.VerifierKey, kept: list[Kept]) -> R
             report.findings.append(Finding(tree.size, "signed-root", checkpoint.root.hex()))
         for index, path in tlog.different_hashes(source, tree):
             report.findings.append(Finding(index, "tile", f"in {path} the hash that the entries have"))
-    except tlog.NotSigned as err:
-        report.findings.append(Finding(0, "checkpoint-signature", str(err)))
+        if not _signed(note, checkpoint, key, books, stranger):
+            if books.unread:
+                return Report(unchecked=["whether the log leads to the key that signed it: an entry is of an unknown type"])
+            return _unsigned(key)
+        mismatches = _vouched(mismatches, kept, books, report)
+    except tlog.NotSigned:
+        return _unsigned(key)
     except (tlog.Unavailable, tlog.Malformed) as err:
+        if stranger:
+            return Report(unchecked=[f"whether the log leads to the key that signed it: {err}"])
         report.unchecked.append(str(err))
     _sum_up(books, report)
     report.findings = sorted(
@@ -175,6 +201,50 @@ def check_log(source: tlog.Source, key: tlog.VerifierKey, kept: list[Kept]) -> R
         key=lambda finding: finding.index,
     )
     return report
+
+
+def _unsigned(key: tlog.VerifierKey) -> Report:
+    """The report of a log that nobody vouches for: anybody could have made it."""
+    finding = Finding(0, "checkpoint-signature", f"a signature of {key.name}, or of a key the log leads to")
+    return Report(findings=[finding], unchecked=["the entries: no signed checkpoint says which they are"])
+
+
+def _opens(note: bytes, public: str) -> bool:
+    """Whether the key signed the note."""
+    try:
+        tlog.Checkpoint.open(note, tlog.VerifierKey.parse(public))
+    except (tlog.NotSigned, tlog.Malformed):
+        return False
+    return True
+
+
+def _signed(
+    note: bytes, checkpoint: tlog.Checkpoint, key: tlog.VerifierKey, books: Books, stranger: bool
+) -> bool:
+    """Holds the signatures of the log's checkpoint against the keys that the log leads to."""
+    ours = key.text in books.checkpoint_keys()
+    in_force = books.checkpoint_keys(checkpoint.size)
+    missing = [public for public in in_force if not _opens(note, public)]
+    if stranger and not (ours and len(missing) < len(in_force)):
+        return False
+    if books.unread:
+        return True
+    if not ours:
+        books.findings.append(Finding(0, "checkpoint-key", key.text))
+        return True
+    for public in missing:
+        books.findings.append(Finding(checkpoint.size, "checkpoint-signature", public))
+    return True
+
+
+def _vouched(mismatches: list[Mismatch], kept: list[Kept], books: Books, report: Report) -> list[Mismatch]:
+    """The mismatches of what a key in force signed. The rest is no evidence, since anybody could have made it."""
+    for item in kept:
+        if item.note == b"" or any(_opens(item.note, key) for key in books.checkpoint_keys(item.checkpoint.size)):
+            continue
+        report.unchecked.append(f"what was kept of size {item.checkpoint.size}: no key of the log signed it")
+        mismatches = [mismatch for mismatch in mismatches if mismatch.kept != item]
+    return mismatches
 
 
 def _compare_roots(tree: tlog.Tree, kept: list[Kept], mismatches: list[Mismatch]) -> None:

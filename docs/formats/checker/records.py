@@ -142,6 +142,21 @@ OPTIONAL: dict[str, set[str]] = {
 
 # Types that a request causes; game.enabled also without one.
 OF_REQUESTS: dict[str, dict[str, Shape]] = {
+    "key.introduced": {
+        "algorithm": text(32),
+        "approvals": _approvals,
+        "assurance": text(32),
+        "public": text(1024),
+        "role": text(32),
+        "signature_new": hexadecimal_most(256),
+        "signature_old": hexadecimal_most(256),
+    },
+    "key.retired": {
+        "approvals": _approvals,
+        "public": text(1024),
+        "reason": hexadecimal(32),
+        "role": text(32),
+    },
     "officer.enrolled": {
         "algorithm": text(32),
         "approvals": _approvals,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import beacon
 import bls12381
+import books
 import canonical
 import chance
 import check
@@ -29,6 +30,21 @@ def vectors(name: str):
 
 def example(name: str) -> bytes:
     return (EXAMPLES / name).read_bytes()
+
+
+class Keys(unittest.TestCase):
+    def test_signatures_of_officers_and_of_exchanged_keys(self) -> None:
+        listed = vectors("keys.json")
+        self.assertGreaterEqual(len(listed), 10)
+        for vector in listed:
+            with self.subTest(vector["about"]):
+                message, signature = vector["message"].encode(), bytes.fromhex(vector["signature"])
+                self.assertEqual(canonical.write(canonical.read(message)), message)
+                for other in (message, message + b" "):
+                    good = books.Key("checkpoint", "ed25519", vector["public"], 0).signed(other, signature) if (
+                        "+" in vector["public"]
+                    ) else books.Officer(vector["algorithm"], bytes.fromhex(vector["public"])).signed(other, signature)
+                    self.assertEqual(good, other is message)
 
 
 class Canonical(unittest.TestCase):

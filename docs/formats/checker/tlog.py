@@ -101,6 +101,10 @@ class NotSigned(Exception):
     """A note without a good signature by the key asked for."""
 
 
+class Stranger(NotSigned):
+    """A note that has no line of the key asked for, but one of its name: the log may lead to that key."""
+
+
 def _base64(text: str, what: str) -> bytes:
     try:
         data = base64.b64decode(text, validate=True)
@@ -147,25 +151,33 @@ class VerifierKey:
         return VerifierKey(text, name, key_id, key[1:])
 
 
-def open_note(note: bytes, key: VerifierKey) -> str:
-    """The text of a note that the key signed. Raises Malformed and NotSigned."""
+def _note(note: bytes) -> tuple[str, list[tuple[str, bytes]]]:
+    """The text of a note, and its signature lines: names, and what their base64 stands for. Raises Malformed."""
     try:
         text, mark, lines = note.decode("utf-8").rpartition("\n\n")
     except UnicodeDecodeError as err:
         raise Malformed("note: not UTF-8") from err
     if not mark or not lines.endswith("\n"):
         raise Malformed("note: no text, empty line and signatures")
-    signature = None
+    signatures = []
     for line in lines[:-1].split("\n"):
         match = re.fullmatch(r"— ([^\s+]+) (\S+)", line)
         if match is None:
             raise Malformed("note: not a signature line")
-        data = _base64(match[2], "signature")
-        if (match[1], data[:4]) == (key.name, key.id) and signature is None:
-            signature = data[4:]
-    if signature is None or not ed25519.verify(key.public, text.encode() + b"\n", signature):
+        signatures.append((match[1], _base64(match[2], "signature")))
+    return text + "\n", signatures
+
+
+def open_note(note: bytes, key: VerifierKey) -> str:
+    """The text of a note that the key signed. Raises Malformed and NotSigned."""
+    text, lines = _note(note)
+    named = [signature for name, signature in lines if name == key.name]
+    own = [signature[4:] for signature in named if signature[:4] == key.id]
+    if named and not own:
+        raise Stranger(f"{key.name}+{key.id.hex()}")
+    if not own or not ed25519.verify(key.public, text.encode(), own[0]):
         raise NotSigned(f"{key.name}+{key.id.hex()}")
-    return text + "\n"
+    return text
 
 
 @dataclass(frozen=True)
@@ -178,7 +190,16 @@ class Checkpoint:
     @staticmethod
     def open(note: bytes, key: VerifierKey) -> "Checkpoint":
         """The checkpoint in a note that the key signed. Raises Malformed and NotSigned."""
-        lines = open_note(note, key).split("\n")
+        return Checkpoint._read(open_note(note, key), key)
+
+    @staticmethod
+    def peek(note: bytes, key: VerifierKey) -> "Checkpoint":
+        """The checkpoint in a note of the key's name, whoever signed it. Raises Malformed."""
+        return Checkpoint._read(_note(note)[0], key)
+
+    @staticmethod
+    def _read(text: str, key: VerifierKey) -> "Checkpoint":
+        lines = text.split("\n")
         if len(lines) != 4 or lines[0] != key.name:
             raise Malformed(f"checkpoint: not the three lines {key.name}, size and root")
         return Checkpoint(_decimal(lines[1], "size"), _hash(lines[2], "root"))

@@ -28,6 +28,7 @@ import (
 	"countroom/games/slots"
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
+	"countroom/ledger/keys"
 	"countroom/ledger/money"
 	"countroom/ledger/system"
 	"countroom/ledger/tlog"
@@ -66,13 +67,17 @@ type House struct {
 	// Missing is that the outside does not deliver: the next activation is
 	// downgraded.
 	Missing bool
+	// Signers, if set, sign checkpoints instead of the keys in force.
+	Signers []note.Signer
 	// Now is the time of the next entry.
 	Now entry.Time
 
 	cfg     Config
 	random  *rand.ChaCha8
 	signer  note.Signer
+	signers map[string]note.Signer // of checkpoints, by verifier key
 	seeds   *ecdsa.PrivateKey
+	exports *ecdsa.PrivateKey
 	rows    book.Memory
 	leaves  [][]byte
 	tiles   fstest.MapFS
@@ -129,6 +134,7 @@ func Empty(cfg Config) *House {
 	key := ed25519.NewKeyFromSeed(h.bytes(32))
 	h.VKey = must(tlog.VKey(cfg.Origin, key.Public().(ed25519.PublicKey)))
 	h.signer = must(tlog.NewSigner(cfg.Origin, key.Public().(ed25519.PublicKey), func(msg []byte) ([]byte, error) { return ed25519.Sign(key, msg), nil }))
+	h.signers = map[string]note.Signer{h.VKey: h.signer}
 	h.seeds = must(ecdsa.ParseRawPrivateKey(elliptic.P256(), h.bytes(32)))
 	return h
 }
@@ -143,10 +149,11 @@ func New(cfg Config) *House {
 
 // Begin appends the first entries to an empty house.
 func (h *House) Begin() {
+	h.exports = must(ecdsa.ParseRawPrivateKey(elliptic.P256(), h.bytes(32)))
 	h.Append(&system.HouseCreated{Format: system.Format, Origin: h.cfg.Origin, Keys: []system.Key{
 		{Algorithm: "ed25519", Assurance: system.AssuranceSoftware, Public: h.VKey, Role: system.RoleCheckpoint},
 		{Algorithm: "ecdsa-p256", Assurance: system.AssuranceSoftware, Public: spki(h.seeds), Role: system.RoleSeeds},
-		{Algorithm: "ecdsa-p256", Assurance: system.AssuranceSoftware, Public: spki(must(ecdsa.ParseRawPrivateKey(elliptic.P256(), h.bytes(32)))), Role: system.RoleExports},
+		{Algorithm: "ecdsa-p256", Assurance: system.AssuranceSoftware, Public: spki(h.exports), Role: system.RoleExports},
 	}})
 	h.Append(&system.HouseActive{Node: "a", Reason: "created", Release: "test", Size: 1, Term: 1})
 	h.Enable(h.cfg.Game.ID)
@@ -248,6 +255,7 @@ func (h *House) force(index uint64, r entry.Record) {
 		s.Active, s.Closed = 0, r.Epoch
 	}
 	h.rows.Put(epoch.StateKey, &s)
+	h.forceKey(index, r)
 }
 
 // byOperator is the header of an operator's command.
@@ -509,9 +517,18 @@ func (h *House) Wait(d time.Duration) { h.Now = h.Now.Add(d) }
 // Checkpoint returns the signed head.
 func (h *House) Checkpoint() []byte { return h.Sign(h.Size(), h.builder.Root()) }
 
-// Sign signs any head.
+// Sign signs any head, with the keys in force at its size.
 func (h *House) Sign(size uint64, root tlog.Hash) []byte {
-	return must(tlog.Sign(tlog.Checkpoint{Origin: h.cfg.Origin, Size: size, Root: root}, h.signer))
+	signers := h.Signers
+	for _, k := range keys.List(h.rows) {
+		if s := h.signers[k.Public]; s != nil && h.Signers == nil && k.InForce(size) {
+			signers = append(signers, s)
+		}
+	}
+	if signers == nil {
+		signers = []note.Signer{h.signer}
+	}
+	return must(tlog.Sign(tlog.Checkpoint{Origin: h.cfg.Origin, Size: size, Root: root}, signers...))
 }
 
 // Publish returns the log as plain files (c2sp.org/tlog-tiles). Full tiles are
