@@ -140,6 +140,7 @@ func (s *Server) routes(metrics http.Handler) []*route {
 		{"GET", "/v1/epochs/{n}", s.getEpoch},
 
 		{"GET", "/log/checkpoint", s.logCheckpoint},
+		{"GET", "/log/cosigned", s.logCosigned},
 		{"GET", "/log/vkey", s.logVKey},
 		{"GET", "/log/tile/entries/{bundle...}", s.logEntries},
 		{"GET", "/log/tile/{tile...}", s.logTile},

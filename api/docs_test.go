@@ -117,6 +117,7 @@ func TestTheDocsCommandsWork(t *testing.T) {
 	}
 	run("getEntry").refused(401, "session-over", "") // the session was closed just now
 	run("getBlob").refused(404, "not-found", "")
+	run("getCosignedCheckpoint").refused(404, "not-found", "") // a house without witnesses
 	if a := run("root"); a.status != 302 {
 		t.Errorf("root: %d", a.status)
 	}

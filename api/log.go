@@ -17,7 +17,15 @@ import (
 
 // logCheckpoint: GET /log/checkpoint.
 func (s *Server) logCheckpoint(c echo.Context) error {
-	signed := s.house.Ledger().Signed()
+	return showCheckpoint(c, s.house.Ledger().Signed())
+}
+
+// logCosigned: GET /log/cosigned.
+func (s *Server) logCosigned(c echo.Context) error {
+	return showCheckpoint(c, s.house.Ledger().Cosigned())
+}
+
+func showCheckpoint(c echo.Context, signed *ledger.Signed) error {
 	if signed == nil {
 		return ledger.ErrNotFound
 	}

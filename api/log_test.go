@@ -195,6 +195,7 @@ func TestBundlesAreCompressedOnRequest(t *testing.T) {
 func TestBeforeTheFirstCheckpoint(t *testing.T) {
 	w := open(t, func(l *ledger.Config, c *house.Config) { l.ReadOnly = true })
 	w.get("/log/checkpoint", "").refused(404, "not-found", "")
+	w.get("/log/cosigned", "").refused(404, "not-found", "")
 	w.get("/log/tile/0/000.p/1", "").refused(404, "not-found", "")
 	w.get("/log/tile/entries/000.p/1", auditorToken).refused(404, "not-found", "")
 	w.get("/v1/entries/0", auditorToken).refused(404, "not-found", "")

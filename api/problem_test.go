@@ -52,6 +52,7 @@ var shown = map[string]struct {
 	"ledger.ErrOverloaded":      {ledger.ErrOverloaded, "overloaded", 503},
 	"ledger.ErrStopped":         {ledger.ErrStopped, "stopped", 503},
 	"ledger.ErrNoSpace":         {ledger.ErrNoSpace, "no-space", 503},
+	"ledger.ErrWitnesses":       {ledger.ErrWitnesses, "witnesses-silent", 503},
 	"ledger.ErrSigner":          {ledger.ErrSigner, "signer-silent", 503},
 	"ledger.ErrUnknownOutcome":  {ledger.ErrUnknownOutcome, "outcome-unknown", 503},
 	"ledger.ErrKeyReused":       {ledger.ErrKeyReused, "key-reused", 409},

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"countroom/ledger/book"
+	"countroom/ledger/cosign"
 	"countroom/ledger/entry"
 	"countroom/ledger/store"
 	"countroom/ledger/tlog"
@@ -42,6 +43,7 @@ var (
 	ErrStopped        = errors.New("the ledger accepts no commands")
 	ErrNoSpace        = errors.New("the disk is nearly full")
 	ErrSigner         = errors.New("the signer does not answer")
+	ErrWitnesses      = errors.New("not enough witnesses answer")
 	ErrUnknownOutcome = errors.New("the outcome is not known yet: retry with the same key")
 	ErrKeyReused      = errors.New("the idempotency key was used for another request")
 	ErrNotFound       = errors.New("no such entry")
@@ -71,6 +73,8 @@ type Config struct {
 	// Signatures is how many the signer makes at once; default 1. More shorten the
 	// answer where a signature takes long, as over a network.
 	Signatures int
+	// Witnesses cosign checkpoints; none by default.
+	Witnesses cosign.Config
 
 	Clock  Clock        // default the machine's
 	Random io.Reader    // of entries' identities; default crypto/rand
@@ -153,6 +157,8 @@ type Ledger struct {
 	signedMu   sync.Mutex
 	signedMore chan struct{} // closed and replaced with each new checkpoint
 	unsigned   *unsigned
+	witnesses  *cosign.Group
+	cosigned   atomic.Pointer[Signed]
 
 	toCommit  chan *batch
 	flush     chan struct{}
@@ -266,6 +272,10 @@ func (l *Ledger) Driver() *trillian.Log { return l.driver }
 // Signed returns the newest checkpoint, or nil before the first.
 func (l *Ledger) Signed() *Signed { return l.signed.Load() }
 
+// Cosigned returns the newest checkpoint that is shown and has a cosignature, or
+// nil. With a policy that waits for none it may be older than Signed.
+func (l *Ledger) Cosigned() *Signed { return l.cosigned.Load() }
+
 // Ready returns nil when commands are accepted.
 func (l *Ledger) Ready() error {
 	l.mu.Lock()
@@ -278,7 +288,7 @@ func (l *Ledger) Ready() error {
 		return ErrPassive
 	}
 	if e := l.signerErr.Load(); e != nil {
-		return fmt.Errorf("%w: %w", ErrSigner, *e)
+		return *e // ErrSigner or ErrWitnesses
 	}
 	if l.noSpace.Load() {
 		return ErrNoSpace
@@ -516,6 +526,7 @@ func (l *Ledger) Close(ctx context.Context) error {
 		close(l.quit)
 	}
 	l.follow.end(l)
+	l.witnesses.Close()
 	ended := make(chan struct{})
 	go func() {
 		l.done.Wait()

@@ -24,7 +24,7 @@ func newMetrics() *Metrics {
 
 // Collectors returns the ledger's figures, to be registered once.
 func (l *Ledger) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{
+	return append(l.witnesses.Collectors(), []prometheus.Collector{
 		l.m.entries, l.m.parked, l.m.batchEntries, l.m.commitSeconds, l.m.signSeconds,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "countroom_ledger_queue", Help: "Commands accepted and not answered yet."}, func() float64 {
 			l.mu.Lock()
@@ -46,5 +46,5 @@ func (l *Ledger) Collectors() []prometheus.Collector {
 			}
 			return 1
 		}),
-	}
+	}...)
 }

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 
+	"countroom/ledger/cosign"
 	"countroom/ledger/entry"
 	"countroom/ledger/store"
 	"countroom/ledger/tlog"
@@ -18,7 +19,7 @@ import (
 
 // Open opens the log in the store: it rebuilds the edge of the tree, holds the
 // head against the guard, signs it again, and starts to accept commands.
-func Open(ctx context.Context, cfg Config) (*Ledger, error) {
+func Open(ctx context.Context, cfg Config) (_ *Ledger, err error) {
 	if cfg.Clock == nil {
 		cfg.Clock = systemClock()
 	}
@@ -80,6 +81,23 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	}
 	if err := l.openIndex(head); err != nil {
 		return nil, fmt.Errorf("reading the newest entries: %w", err)
+	}
+	if cfg.Witnesses.Log == nil {
+		cfg.Witnesses.Log = cfg.Log
+	}
+	if l.witnesses, err = cosign.Start(cfg.Witnesses, l.tree.Consistency, l.noteCosigned); err != nil {
+		return nil, err
+	}
+	if l.witnesses.MustAwait() {
+		l.cfg.Signatures = 1 // a witness is asked for one checkpoint at a time
+	}
+	defer func() {
+		if err != nil {
+			l.witnesses.Close()
+		}
+	}()
+	if last != nil && l.witnesses.MustAwait() && l.witnesses.Enough(last.Checkpoint) {
+		l.publish(last) // it was shown before; the head is when it is cosigned
 	}
 	switch {
 	case cfg.Passive:

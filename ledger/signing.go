@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -61,6 +63,14 @@ func (u *unsigned) add(b *batch) bool {
 		u.rouse()
 	}
 	return true
+}
+
+// leave hands the stage a head that it does not find in a batch.
+func (u *unsigned) leave(head store.Head) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.head, u.taken = head, min(u.taken, head.Size-1)
+	u.rouse()
 }
 
 func (u *unsigned) rouse() {
@@ -193,46 +203,59 @@ func (l *Ledger) giveUpUnsigned() {
 }
 
 // signAllowed signs one head and answers whom it covers. While the signer is
-// silent nothing is answered and nothing new is accepted.
+// silent, or a quorum of witnesses, nothing is answered and nothing new is
+// accepted.
 func (l *Ledger) signAllowed(head store.Head, start time.Time) {
-	late := l.awaitSigner()
+	heard := l.await(func() error { return fmt.Errorf("%w: no signature for %v", ErrSigner, l.cfg.patience) })
 	s, err := l.signature(head)
-	late()
-	if err == nil {
-		l.publish(s)
-		if l.signerErr.Swap(nil) != nil {
-			l.cfg.Log.Info("the signer answers again")
+	heard()
+	if err != nil {
+		l.stopPlay(err)
+		select {
+		case <-l.unsigned.retry():
+			l.unsigned.again(head)
+		case <-l.quit:
 		}
-		took := time.Since(start)
-		l.unsigned.note(took)
-		l.m.signSeconds.Observe(took.Seconds())
-		l.answerSigned()
 		return
 	}
-	l.noteSigner(err)
-	select {
-	case <-l.unsigned.retry():
-		l.unsigned.again(head)
-	case <-l.quit:
+	if l.witnesses.MustAwait() {
+		heard := l.await(func() error { return fmt.Errorf("%w: %w", ErrWitnesses, l.witnesses.Missing()) })
+		s.Checkpoint, err = l.witnesses.Cosign(context.Background(), s.Size, s.Checkpoint)
+		heard()
+		if err != nil {
+			return // the ledger is closed
+		}
+	}
+	l.publish(s)
+	if l.signerErr.Swap(nil) != nil {
+		l.cfg.Log.Info("play goes on: checkpoints are signed again")
+	}
+	took := time.Since(start)
+	l.unsigned.note(took)
+	l.m.signSeconds.Observe(took.Seconds())
+	l.answerSigned()
+	if err := l.witnesses.Offer(s.Size, s.Checkpoint); err != nil {
+		l.fail(err)
 	}
 }
 
-func (l *Ledger) noteSigner(err error) {
-	if l.signerErr.Swap(&err) == nil {
-		l.cfg.Log.Error("play stops until the signer answers", "error", err)
+func (l *Ledger) stopPlay(err error) {
+	if was := l.signerErr.Swap(&err); was == nil || errors.Is(*was, ErrSigner) != errors.Is(err, ErrSigner) {
+		l.cfg.Log.Error("play stops until checkpoints are signed again", "error", err)
 	}
 }
 
-// awaitSigner stops play when a signature is not there in time; the returned
-// function says that there is an answer.
-func (l *Ledger) awaitSigner() (answered func()) {
+// await stops play when something is not there in time; the returned function
+// says that it is.
+func (l *Ledger) await(missing func() error) (heard func()) {
 	var mu sync.Mutex
 	over := false
 	t := time.AfterFunc(l.cfg.patience, func() {
+		err := missing()
 		mu.Lock()
 		defer mu.Unlock()
 		if !over {
-			l.noteSigner(fmt.Errorf("%w: no signature for %v", ErrSigner, l.cfg.patience))
+			l.stopPlay(err)
 		}
 	})
 	return func() {
@@ -243,7 +266,8 @@ func (l *Ledger) awaitSigner() (answered func()) {
 	}
 }
 
-// sign lets a durable head past the guard, signs and publishes it.
+// sign lets a durable head past the guard, signs and publishes it. Where it needs
+// a quorum first it is left to the signing stage.
 func (l *Ledger) sign(head store.Head) error {
 	if err := l.allow(head); err != nil {
 		return err
@@ -252,8 +276,12 @@ func (l *Ledger) sign(head store.Head) error {
 	if err != nil {
 		return err
 	}
+	if l.witnesses.MustAwait() {
+		l.unsigned.leave(head)
+		return nil
+	}
 	l.publish(s)
-	return nil
+	return l.witnesses.Offer(s.Size, s.Checkpoint)
 }
 
 // allow asks the guard, which records the head before it is signed.
@@ -278,6 +306,30 @@ func (l *Ledger) signature(head store.Head) (*Signed, error) {
 	return &Signed{Size: head.Size, Root: head.Root, Checkpoint: cp}, nil
 }
 
+// noteCosigned takes a checkpoint that has one more cosignature, if it is shown.
+func (l *Ledger) noteCosigned(size uint64, note []byte) {
+	l.signedMu.Lock()
+	defer l.signedMu.Unlock()
+	now := l.signed.Load()
+	if now == nil || now.Size < size {
+		return // its quorum is not there yet
+	}
+	root := now.Root
+	if now.Size > size {
+		var err error
+		if root, err = l.tree.Root(size); err != nil {
+			return
+		}
+	}
+	s := &Signed{Size: size, Root: root, Checkpoint: note}
+	if now.Size == size {
+		l.signed.Store(s)
+	}
+	if was := l.cosigned.Load(); was == nil || was.Size <= size {
+		l.cosigned.Store(s)
+	}
+}
+
 // publish shows a checkpoint, unless a larger one is shown already.
 func (l *Ledger) publish(s *Signed) {
 	l.signedMu.Lock()
@@ -286,6 +338,9 @@ func (l *Ledger) publish(s *Signed) {
 		return
 	}
 	l.signed.Store(s)
+	if l.witnesses.MustAwait() {
+		l.cosigned.Store(s)
+	}
 	close(l.signedMore)
 	l.signedMore = make(chan struct{})
 }

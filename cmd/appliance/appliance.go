@@ -30,6 +30,7 @@ import (
 	"countroom/games/slots"
 	"countroom/hardware/entropy"
 	"countroom/ledger"
+	"countroom/ledger/cosign"
 	"countroom/ledger/entry"
 	"countroom/ledger/store"
 	"countroom/ledger/store/pebble"
@@ -54,6 +55,9 @@ type Config struct {
 
 	// Keys say where the keys are; what is not set is a file in Dir/keys.
 	Keys KeyURIs
+
+	// Witnesses cosign checkpoints; none by default.
+	Witnesses cosign.Config
 
 	Limits     epoch.Limits        // of seed epochs
 	SessionAge time.Duration       // of player sessions
@@ -160,9 +164,16 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 		Origin: origin, Store: a.Store, Books: house.Books(), Guard: a.guard, Signer: checkpoints,
 		Clock: machine.Clock, Log: cfg.Log, Fatal: cfg.Fatal, Turn: machine.Turn,
 		QueueMost: cfg.QueueMost, CacheRows: cfg.CacheRows, IndexRun: cfg.IndexRun, ReadOnly: a.ReadOnly,
+		Witnesses: cfg.Witnesses,
 	})
 	if err != nil {
 		return nil, err
+	}
+	if size := a.Store.Head().Size; size > 0 && !a.ReadOnly && !a.Ledger.Passive() {
+		// With a quorum of witnesses this may take until enough of them answer.
+		if _, err := a.Ledger.AwaitSigned(ctx, size-1); err != nil {
+			return nil, fmt.Errorf("waiting for a signed checkpoint: %w", err)
+		}
 	}
 	if cfg.LedgerOnly {
 		return a, nil

@@ -46,6 +46,13 @@ type config struct {
 		Outer string `yaml:"outer"`
 	} `yaml:"escrow"`
 
+	Witnesses struct {
+		Policy string      `yaml:"policy"`
+		Quorum int         `yaml:"quorum"`
+		Faulty int         `yaml:"faulty"`
+		List   witnessList `yaml:"list"`
+	} `yaml:"witnesses"`
+
 	SessionAge time.Duration `yaml:"session_age"`
 	Epoch      struct {
 		Age         time.Duration `yaml:"age"`
@@ -63,6 +70,7 @@ type config struct {
 
 func defaults() *config {
 	c := &config{Data: "countroom-data", Listen: "127.0.0.1:8080", SessionAge: 12 * time.Hour, ReserveMiB: 1024, QueueMost: 4096, DrainDelay: time.Second, LogFormat: "text", LogLevel: "info"}
+	c.Witnesses.Policy, c.Witnesses.Faulty, c.Witnesses.List = "none", -1, witnessList{}
 	c.Epoch.Age, c.Epoch.Draws, c.Epoch.RevealDelay = epoch.Default.Age(), epoch.Default.Draws, epoch.Default.RevealDelay()
 	return c
 }
@@ -90,6 +98,10 @@ func (c *config) options() []option {
 		{"keys-seal", "URI of the sealing key (default file:DIR/keys/seal.key)", &c.Keys.Seal},
 		{"escrow-inner", "public key file of who takes the last layer off an escrowed seed, say the regulator", &c.Escrow.Inner},
 		{"escrow-outer", "public key file of who takes the first layer off, say the laboratory", &c.Escrow.Outer},
+		{"witnesses-policy", "none, background or quorum: what a checkpoint needs of witnesses before it is shown", &c.Witnesses.Policy},
+		{"witnesses-quorum", "how many witnesses must cosign, with the policy quorum", &c.Witnesses.Quorum},
+		{"witnesses-faulty", "how many witnesses may be false; -1: as many as the quorum allows", &c.Witnesses.Faulty},
+		{"witnesses-list", "verifier key and URL of each witness, with commas between", &c.Witnesses.List},
 		{"session-age", "how long a player session lives", &c.SessionAge},
 		{"epoch-age", "longest life of a seed epoch, at most 10m", &c.Epoch.Age},
 		{"epoch-draws", "most draws of a seed epoch, at most 1048576", &c.Epoch.Draws},
@@ -108,6 +120,8 @@ func (c *config) flags(cmd *cobra.Command) (file *string) {
 	f := cmd.Flags()
 	for _, o := range c.options() {
 		switch v := o.value.(type) {
+		case *witnessList:
+			f.Var(v, o.name, o.help)
 		case *string:
 			f.StringVar(v, o.name, *v, o.help)
 		case *bool:
@@ -166,7 +180,7 @@ func (c *config) load(cmd *cobra.Command, file string, environ []string) (*confi
 // What the YAML library says for programmers.
 var (
 	unknownField = regexp.MustCompile(` not found in type [^\n]*`)
-	intoStruct   = regexp.MustCompile(` into (main\.config|struct \{)[^\n]*`)
+	intoStruct   = regexp.MustCompile(` into (main\.[A-Za-z]+|struct \{)[^\n]*`)
 )
 
 // read is strict: an unknown key is an error that names its line.
@@ -185,6 +199,8 @@ func (c *config) read(b []byte) error {
 
 func deref(v any) any {
 	switch v := v.(type) {
+	case *witnessList:
+		return v.String()
 	case *string:
 		return *v
 	case *bool:
@@ -201,6 +217,8 @@ func deref(v any) any {
 
 func (o *option) set(s string) (err error) {
 	switch v := o.value.(type) {
+	case *witnessList:
+		return v.Set(s)
 	case *string:
 		*v = s
 	case *bool:
@@ -275,6 +293,10 @@ func (c *config) check() error {
 	}
 	if err := c.limits().Check(); err != nil {
 		return fmt.Errorf("epoch: %w", err)
+	}
+	w := c.cosign()
+	if err := w.Check(); err != nil {
+		return err
 	}
 	if c.SessionAge < time.Second || c.SessionAge > 30*24*time.Hour {
 		return fmt.Errorf("session_age: %v: expected 1s to 720h", c.SessionAge)
