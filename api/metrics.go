@@ -30,6 +30,7 @@ func newMetrics(h *house.House, registry *prometheus.Registry) *metrics {
 	})
 	registry.MustRegister(m.requests, m.seconds, m.problems, rounds)
 	registry.MustRegister(h.Ledger().Collectors()...)
+	registry.MustRegister(h.Collectors()...)
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, p := range problems {
 		m.problems.WithLabelValues(p.name)

@@ -21,6 +21,7 @@ import (
 	"countroom/ledger/tlog"
 	"countroom/ledger/wallet"
 	"countroom/rngcert/epoch"
+	"countroom/rngcert/noise"
 )
 
 // shown says as which problem each exported error beneath this package is
@@ -46,6 +47,7 @@ var shown = map[string]struct {
 	"rounds.ErrGameDisabled":    {rounds.ErrGameDisabled, "game-disabled", 409},
 	"wallet.ErrFunds":           {wallet.ErrFunds, "insufficient-funds", 409},
 	"epoch.ErrNoEpoch":          {epoch.ErrNoEpoch, "no-seed-epoch", 503},
+	"noise.ErrStopped":          {noise.ErrStopped, "entropy-failed", 503},
 	"slots.ErrStake":            {slots.ErrStake, "stake-not-offered", 422},
 	"slots.ErrDraw":             {slots.ErrDraw, "internal-error", 500},
 	"slots.ErrDefinition":       {slots.ErrDefinition, "internal-error", 500},

@@ -178,7 +178,7 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	if cfg.LedgerOnly {
 		return a, nil
 	}
-	pool, err := entropy.NewPool(ctx, []byte("countroom "+origin), machine.Sources...)
+	pool, err := entropy.NewPool(ctx, entropy.Options{Personalisation: []byte("countroom " + origin)}, machine.Sources...)
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +188,7 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	}
 	a.House, err = house.Open(ctx, a.Ledger, house.Config{
 		Origin: origin, Node: cfg.Node, Release: cfg.Release, Keys: public, Games: cfg.Games,
-		Seeds: k.seeds, Sealer: k.seal, Secret: secretsOf(pool), Limits: cfg.Limits,
+		Seeds: k.seeds, Sealer: k.seal, Secret: secretsOf(pool), Limits: cfg.Limits, Sources: sourcesOf{pool}, SourcesMinimum: uint64(pool.Minimum()),
 		TokenKey: k.token, VaultKey: k.vault, SessionAge: cfg.SessionAge, Log: cfg.Log,
 	})
 	if err != nil {
@@ -337,18 +337,4 @@ func openOrigin(files Files, dir, want string, founded bool) (string, error) {
 		return "", fmt.Errorf("origin: %w", err)
 	}
 	return want, files.WriteFile(path, []byte(want+"\n"))
-}
-
-func secretsOf(pool *entropy.Pool) func(context.Context) ([32]byte, []epoch.Source, error) {
-	return func(ctx context.Context) ([32]byte, []epoch.Source, error) {
-		secret, reports, err := pool.Secret(ctx)
-		if err != nil {
-			return secret, nil, err
-		}
-		sources := make([]epoch.Source, len(reports))
-		for i, r := range reports {
-			sources[i] = epoch.Source{Assurance: "software", Bytes: uint64(r.Bytes), Conditioned: r.Conditioned, Group: "kernel", Healthy: r.Healthy, Name: r.Name}
-		}
-		return secret, sources, nil
-	}
 }

@@ -754,6 +754,7 @@ func TestCheckersAgreeOnFrauds(t *testing.T) {
 	}
 	frauds = append(frauds, officerFrauds...)
 	frauds = append(frauds, keyFrauds...)
+	frauds = append(frauds, entropyFrauds...)
 	var logs []published
 	var before uint64
 	for _, f := range frauds {

@@ -110,6 +110,7 @@ func (s *story) outside() {
 	external = chance.WitnessExternal(origin, 4, nonces)
 	activated.External = external[:]
 	s.add(activated)
+	s.again() // with another minimum
 	s.promise(5, func(st *epoch.Statement) {
 		s.withBeacon(st)
 		st.Minimum = 1
@@ -119,7 +120,7 @@ func (s *story) outside() {
 	s.end()
 	s.add(&system.AlarmRaised{About: s.promised[2].Commitment, Alarm: system.AlarmExternalMissing, Count: 1})
 	s.add(&epoch.Activated{Epoch: 5, Policy: epoch.PolicyNone})
-	s.promise(6, func(*epoch.Statement) {})
+	s.promise(6, func(st *epoch.Statement) { st.Minimum = 1 })
 	for n := epoch.Now(s.rows).Revealed + 1; n <= epoch.Now(s.rows).Closed; n++ {
 		e := book.Get[epoch.Epoch](s.rows, epoch.Key(n))
 		if due := e.ClosedAt.Add(e.Limits.RevealDelay()); s.now < due {

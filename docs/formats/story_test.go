@@ -165,6 +165,7 @@ func tell(t *testing.T) *story {
 	s.add(&epoch.Revealed{Epoch: 1, Salt: fixed("salt 1"), Secret: fixed("secret 1")})
 	disabled := &rounds.GameDisabled{Game: gameID, Reason: s.because("end of the trial")}
 	s.byOperator(disabled, "game-1", "/v1/games/lamplight-quay/state", `{"reason":"end of the trial","state":"disabled"}`)
+	s.entropy()
 	s.after(time.Hour)
 	size, root := s.builder.Size(), s.builder.Root()
 	s.add(&system.HouseActive{Node: "count-1", Reason: "start", Release: "0.1.0", Root: root, Size: size, Term: 2})

@@ -18,11 +18,12 @@ import (
 	"countroom/ledger/system"
 	"countroom/ledger/wallet"
 	"countroom/rngcert/epoch"
+	"countroom/rngcert/noise"
 )
 
 // Version is the version of the rows that Fold makes. Stored rows of another
 // version are built anew from the log.
-const Version = 4
+const Version = 5
 
 // ErrUnknownType says that an entry is of a type this code does not know.
 var ErrUnknownType = fmt.Errorf("%w: unknown entry type", entry.ErrFormat)
@@ -80,6 +81,10 @@ func New(typ string) (entry.Record, error) {
 		return new(epoch.Closed), nil
 	case "seed.revealed":
 		return new(epoch.Revealed), nil
+	case "entropy.failed":
+		return new(noise.Failed), nil
+	case "entropy.restored":
+		return new(noise.Restored), nil
 	}
 	return nil, fmt.Errorf("%w %q", ErrUnknownType, typ)
 }
@@ -100,7 +105,7 @@ func Decode(leaf []byte) (entry.Record, error) {
 // Kinds are the rows of all books.
 var Kinds = func() book.Kinds {
 	all := book.Kinds{}
-	for _, k := range []book.Kinds{system.Kinds, officers.Kinds, keys.Kinds, wallet.Kinds, players.Kinds, rounds.Kinds, epoch.Kinds} {
+	for _, k := range []book.Kinds{system.Kinds, officers.Kinds, keys.Kinds, wallet.Kinds, players.Kinds, rounds.Kinds, epoch.Kinds, noise.Kinds} {
 		maps.Copy(all, k)
 	}
 	return all
@@ -138,6 +143,7 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		func() error { return players.Fold(rows, r) },
 		func() error { return rounds.Fold(rows, index, r) },
 		func() error { return epoch.Fold(rows, index, r) },
+		func() error { return foldNoise(rows, index, r) },
 	} {
 		if err := fold(); err != nil {
 			return err
@@ -157,6 +163,9 @@ func foldRound(rows book.Rows, index uint64, r *rounds.Settled) error {
 	if err := holder(rows, r.Player, r.Stake.Currency, players.MayPlay); err != nil {
 		return err
 	}
+	if err := noise.Round(rows); err != nil {
+		return err
+	}
 	if err := epoch.Draw(rows, r.Draw.Epoch, r.Draw.Number, r.At); err != nil {
 		return err
 	}
@@ -168,6 +177,33 @@ func foldRound(rows book.Rows, index uint64, r *rounds.Settled) error {
 		return book.Broken("funds", "a balance that covers the stake of "+strconv.FormatInt(r.Stake.Amount, 10), funds)
 	}
 	return wallet.Post(rows, r.Postings, wallet.Hold(r.Game), cash, r.Result())
+}
+
+// foldNoise keeps the book of the sources of entropy.
+func foldNoise(rows book.Rows, index uint64, r entry.Record) error {
+	switch r := r.(type) {
+	case *system.HouseActive, *system.PairActive:
+		noise.Begin(rows)
+	case *epoch.Committed:
+		return noise.Seed(rows, members(r.Sources), r.Minimum)
+	case *epoch.CommittedV1:
+		list := members(r.Sources)
+		for i := range list {
+			list[i].Group = "" // it names none
+		}
+		return noise.Seed(rows, list, 0)
+	}
+	return noise.Fold(rows, index, r)
+}
+
+// members are a seed's sources. What is said of their health is for the book of
+// seeds.
+func members(sources []epoch.Source) []noise.Member {
+	list := make([]noise.Member, len(sources))
+	for i, s := range sources {
+		list[i] = noise.Member{Group: s.Group, Source: s.Name}
+	}
+	return list
 }
 
 // holder checks that an account may be used, in its currency.

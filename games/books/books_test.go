@@ -29,6 +29,7 @@ import (
 	"countroom/ledger/system"
 	"countroom/ledger/wallet"
 	"countroom/rngcert/epoch"
+	"countroom/rngcert/noise"
 )
 
 var (
@@ -184,6 +185,7 @@ func TestStory(t *testing.T) {
 		`games {"ids":["lamplight-quay","mill-race"]}`,
 		`house {"format":1,"term":1}`,
 		`keys {"keys":[]}`,
+		`noise {"groups":1,"minimum":1,"out":[],"seeded":true,"sound":[{"group":"kernel","source":"linux-getrandom"}]}`,
 		`officers {"officers":[],"origin":""}`,
 		`player/` + annRef + ` {"currency":"EUR","state":"open"}`,
 		`player/` + bobRef + ` {"currency":"JPY","state":"closed"}`,
@@ -355,6 +357,8 @@ func everyRecord() []entry.Record {
 		&keys.Introduced{Header: request(), Algorithm: text(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}}, Assurance: text(), Public: text(), Role: text(), SignatureNew: []byte{next()}, SignatureOld: []byte{next()}},
 		&keys.Retired{Header: request(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}}, Public: text(), Reason: hash(), Role: text()},
 		&officers.Enrolled{Header: request(), Algorithm: text(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}, {Officer: text(), Signature: []byte{next()}}}, Officer: text(), Public: []byte{next()}},
+		&noise.Failed{Header: header(), Count: number(), Group: text(), Groups: number(), Minimum: number(), Reason: text(), Source: text()},
+		&noise.Restored{Header: header(), Count: number(), Group: text(), Groups: number(), Minimum: number(), Source: text()},
 		&officers.Retired{Header: request(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}}, Officer: text()},
 		&players.Created{Header: request(), Currency: "JPY", Player: ref()},
 		&players.StateChanged{Header: request(), Player: ref(), Reason: hash(), State: players.Suspended},

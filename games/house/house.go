@@ -27,6 +27,7 @@ import (
 	"countroom/ledger/system"
 	"countroom/ledger/wallet"
 	"countroom/rngcert/epoch"
+	"countroom/rngcert/noise"
 
 	"github.com/sigstore/sigstore/pkg/signature"
 )
@@ -69,6 +70,9 @@ type Config struct {
 	External       External // what the outside adds to new seeds
 	// Escrow, if set, seals the secret of an epoch to parties outside as well.
 	Escrow func(n uint64, secret, salt [32]byte) (*epoch.Escrow, error)
+	// Sources are those that Secret draws on; nil where nobody looks after them.
+	Sources     Sources
+	TendSources time.Duration // how often; default 5 seconds
 
 	TokenKey   [32]byte      // session tokens are MACs under it
 	VaultKey   [32]byte      // personal data is encrypted under it
@@ -79,10 +83,11 @@ type Config struct {
 
 // House is an open house. Its methods may be called by any goroutine.
 type House struct {
-	cfg    Config
-	ledger *ledger.Ledger
-	vault  vault
-	seeds  seeds
+	cfg     Config
+	ledger  *ledger.Ledger
+	vault   vault
+	seeds   seeds
+	sources sources
 
 	definitions map[string]*game // by game id: what can be enabled
 	machines    sync.Map         // maths hash → *game: what was ever enabled
@@ -158,6 +163,9 @@ func Open(ctx context.Context, l *ledger.Ledger, cfg Config) (*House, error) {
 	if cfg.SessionAge < time.Microsecond || cfg.SessionAge > players.SessionLongest {
 		return nil, fmt.Errorf("session age %v: expected at most %v", cfg.SessionAge, players.SessionLongest)
 	}
+	if cfg.TendSources == 0 {
+		cfg.TendSources = tendEvery
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
@@ -167,6 +175,7 @@ func Open(ctx context.Context, l *ledger.Ledger, cfg Config) (*House, error) {
 		quit: make(chan struct{}),
 	}
 	h.seeds.init(h)
+	h.sources.init(h)
 	for _, d := range cfg.Games {
 		g, err := compile(d)
 		if err != nil {
@@ -226,7 +235,7 @@ func (h *House) start(ctx context.Context, planned bool) error {
 			games = append(games, h.enabling("house", h.definitions[d.ID], "first start"))
 		}
 	}
-	_, err = h.ledger.Update(ctx, ledger.Command{Reads: []string{system.StateKey}, Run: func(tx *ledger.Tx) error {
+	_, err = h.ledger.Update(ctx, ledger.Command{Reads: []string{system.StateKey, noise.StateKey}, Run: func(tx *ledger.Tx) error {
 		if tx.Size() == 0 {
 			if _, err := tx.Append(&system.HouseCreated{Header: byHouse(), Format: system.Format, Keys: h.cfg.Keys, Origin: h.cfg.Origin}); err != nil {
 				return err
@@ -515,7 +524,7 @@ func (h *House) Seat(ctx context.Context, token string) (Session, error) {
 	s.cash, s.hold = wallet.Cash(s.player), wallet.Hold(s.game)
 	s.reads = []string{
 		players.SessionKey(id), players.PlayerKey(s.player), rounds.GameKey(s.game), rounds.CountKey(s.player, s.game),
-		wallet.Key(s.cash, s.currency), wallet.Key(s.hold, s.currency), epoch.StateKey,
+		wallet.Key(s.cash, s.currency), wallet.Key(s.hold, s.currency), epoch.StateKey, noise.StateKey,
 	}
 	h.sessions.put(id, s)
 	return Session{s}, nil

@@ -15,6 +15,7 @@ import (
 	"countroom/ledger/entry"
 	"countroom/rngcert/chance"
 	"countroom/rngcert/epoch"
+	"countroom/rngcert/noise"
 )
 
 // seeds turns the seed epochs: it commits to the next secret while the present
@@ -268,12 +269,18 @@ func (s *seeds) commit(ctx context.Context, n uint64, policy string) error {
 	if err := s.announce(ctx, &st); err != nil { // before there is a secret
 		return err
 	}
+	s.h.sources.take() // what is listed is what the log knows to be in order
+	defer s.h.sources.free()
+	defer s.h.sources.rouse() // a source may have failed
 	secret, sources, err := cfg.Secret(ctx)
 	if err != nil {
 		return fmt.Errorf("entropy: %w", err)
 	}
 	salt, _, err := cfg.Secret(ctx)
 	if err != nil {
+		return fmt.Errorf("entropy: %w", err)
+	}
+	if err := s.h.sources.tell(ctx); err != nil {
 		return fmt.Errorf("entropy: %w", err)
 	}
 	st.Commitment, st.Sources = chance.Commitment(cfg.Origin, n, secret, salt), sources
@@ -293,7 +300,7 @@ func (s *seeds) commit(ctx context.Context, n uint64, policy string) error {
 	if err != nil {
 		return fmt.Errorf("seeds key: %w", err)
 	}
-	_, err = s.h.ledger.Update(ctx, ledger.Command{Reads: []string{epoch.StateKey}, Run: func(tx *ledger.Tx) error {
+	_, err = s.h.ledger.Update(ctx, ledger.Command{Reads: []string{epoch.StateKey, noise.StateKey}, Run: func(tx *ledger.Tx) error {
 		if now := epoch.Now(tx); now.Committed != n-1 {
 			return fmt.Errorf("epoch %d was committed meanwhile", now.Committed)
 		}

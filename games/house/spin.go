@@ -16,6 +16,7 @@ import (
 	"countroom/ledger/money"
 	"countroom/ledger/wallet"
 	"countroom/rngcert/chance"
+	"countroom/rngcert/noise"
 )
 
 // played is a round that was drawn and worked out.
@@ -95,6 +96,9 @@ func (h *House) Spin(ctx context.Context, req Request, session Session, stake in
 		}
 		if hold := wallet.Balance(tx, s.hold, s.currency); balance > money.Max-g.bounds.Payout || hold < g.bounds.Payout-money.Max || hold > money.Max-stake {
 			return ErrBalanceFull
+		}
+		if err := noise.Playing(tx); err != nil {
+			return err
 		}
 		drawer, epochN, number, err := h.seeds.current(tx)
 		if err != nil {

@@ -48,12 +48,21 @@ func (h *House) begin(ctx context.Context, planned bool) error {
 	if err := h.start(ctx, planned); err != nil {
 		return err
 	}
-	if err := h.seeds.begin(ctx); err != nil {
+	if err := h.sources.begin(ctx); err != nil {
+		return err
+	}
+	if err := h.seeds.begin(ctx); stopped(err) {
+		h.cfg.Log.Error("nobody can play before the sources of entropy are back", "error", err)
+	} else if err != nil {
 		return err
 	}
 	h.done.Add(2)
 	go h.seeds.tend()
 	go h.seeds.reach()
+	if h.cfg.Sources != nil {
+		h.done.Add(1)
+		go h.sources.tend()
+	}
 	return nil
 }
 

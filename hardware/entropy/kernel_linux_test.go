@@ -8,7 +8,7 @@ import (
 )
 
 func TestKernel(t *testing.T) {
-	pool, err := NewPool(t.Context(), nil, Kernel{})
+	pool, err := NewPool(t.Context(), Options{}, Kernel{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -19,7 +19,7 @@ func TestKernel(t *testing.T) {
 		wg.Go(func() {
 			for range 50 {
 				secret, reports, err := pool.Secret(t.Context())
-				if want := (SourceReport{Name: "linux-getrandom", Conditioned: true, Bytes: 64, Healthy: true}); err != nil || len(reports) != 1 || reports[0] != want {
+				if want := (SourceReport{Name: "linux-getrandom", Assurance: "software", Conditioned: true, Group: GroupKernel, Bytes: 64, Healthy: true}); err != nil || len(reports) != 1 || reports[0] != want {
 					t.Errorf("got %+v and %v, want %+v", reports, err, want)
 					return
 				}
@@ -41,7 +41,7 @@ func TestKernel(t *testing.T) {
 }
 
 func BenchmarkSecret(b *testing.B) {
-	pool, err := NewPool(b.Context(), nil, Kernel{})
+	pool, err := NewPool(b.Context(), Options{}, Kernel{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -3,8 +3,14 @@ package entropy
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"countroom/rngcert/drbg"
 	"countroom/rngcert/health"
@@ -17,7 +23,7 @@ type device struct {
 	noise *drbg.DRBG
 	// fault, when set, stands in for the sound read.
 	fault func(ctx context.Context, p []byte) error
-	reads int
+	reads atomic.Int64
 }
 
 func newDevice(t *testing.T, name string) *device {
@@ -28,13 +34,13 @@ func newDevice(t *testing.T, name string) *device {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &device{name: name, kind: Kind{MinEntropyPerByte: 4, Physical: true, Assurance: "test"}, noise: noise}
+	return &device{name: name, kind: Kind{MinEntropyPerByte: 4, Physical: true, Group: name, Assurance: "test"}, noise: noise}
 }
 
 func (d *device) Name() string { return d.name }
 func (d *device) Kind() Kind   { return d.kind }
 func (d *device) Read(ctx context.Context, p []byte) error {
-	d.reads++
+	d.reads.Add(1)
 	if d.fault != nil {
 		return d.fault(ctx, p)
 	}
@@ -43,43 +49,60 @@ func (d *device) Read(ctx context.Context, p []byte) error {
 
 var errUnplugged = errors.New("device unplugged")
 
+type fault struct {
+	read   func(context.Context, []byte) error
+	want   error
+	reason string
+}
+
 // faults are the ways to fail that a Pool must notice within one read.
-func faults(d *device) map[string]struct {
-	fault func(context.Context, []byte) error
-	want  error
-} {
-	block := make([]byte, 64)
-	d.noise.Generate(block, nil)
-	return map[string]struct {
-		fault func(context.Context, []byte) error
-		want  error
-	}{
-		"error": {func(context.Context, []byte) error { return errUnplugged }, errUnplugged},
+func faults(d *device) map[string]fault {
+	return map[string]fault{
+		"error": {func(context.Context, []byte) error { return errUnplugged }, errUnplugged, ReasonUnavailable},
 		"stuck": {func(_ context.Context, p []byte) error {
 			for i := range p {
 				p[i] = 0xa7
 			}
 			return nil
-		}, health.ErrRepetition},
-		"nothing written": {func(context.Context, []byte) error { return nil }, health.ErrRepetition},
+		}, health.ErrRepetition, ReasonRepetition},
+		"nothing written": {func(context.Context, []byte) error { return nil }, health.ErrRepetition, ReasonRepetition},
+		"end": {func(_ context.Context, p []byte) error {
+			n, err := io.ReadFull(strings.NewReader("all there is"), p)
+			return fmt.Errorf("after %d bytes: %w", n, err)
+		}, ErrShort, ReasonShort},
+		"wrong PIN": {func(context.Context, []byte) error { return fmt.Errorf("%w: the PIN is wrong", ErrRefused) }, ErrRefused, ReasonRefused},
+		"one value too often": {func(_ context.Context, p []byte) error {
+			err := d.noise.Generate(p, nil)
+			for i := range p {
+				if i%2 == 0 {
+					p[i] = 'x'
+				}
+			}
+			return err
+		}, health.ErrProportion, ReasonProportion},
 		"short": {func(_ context.Context, p []byte) error {
 			return d.noise.Generate(p[:len(p)-8], nil)
-		}, health.ErrRepetition},
+		}, health.ErrRepetition, ReasonRepetition},
 		"one bit alive": {func(_ context.Context, p []byte) error {
 			err := d.noise.Generate(p, nil)
 			for i := range p {
-				p[i] &= 1
+				p[i] >>= 7
 			}
 			return err
-		}, health.ErrRepetition},
+		}, health.ErrRepetition, ReasonRepetition},
 	}
+}
+
+// report is what a device that is in order contributes.
+func (d *device) report(bytes int) SourceReport {
+	return SourceReport{Name: d.name, Assurance: d.kind.Assurance, Conditioned: d.kind.Conditioned, Physical: d.kind.Physical, Group: d.kind.Group, Bytes: bytes, Healthy: true}
 }
 
 func TestSecretsComeFromAllSources(t *testing.T) {
 	ctx := t.Context()
 	a, b := newDevice(t, "a"), newDevice(t, "b")
-	b.kind = Kind{MinEntropyPerByte: 0.5, Conditioned: true}
-	pool, err := NewPool(ctx, []byte("house"), a, b)
+	b.kind.MinEntropyPerByte, b.kind.Conditioned = 0.5, true
+	pool, err := NewPool(ctx, Options{Personalisation: []byte("house")}, a, b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,14 +117,13 @@ func TestSecretsComeFromAllSources(t *testing.T) {
 		}
 		seen[secret] = true
 		// 256 bits at 4 and at 0.5 bits a byte.
-		want := []SourceReport{{Name: "a", Bytes: 64, Healthy: true}, {Name: "b", Conditioned: true, Bytes: 512, Healthy: true}}
-		if !slices.Equal(reports, want) {
+		if want := []SourceReport{a.report(64), b.report(512)}; !slices.Equal(reports, want) {
 			t.Fatalf("reports %+v, want %+v", reports, want)
 		}
 	}
-	// Start-up test, entropy input, nonce, and one read for each secret.
-	if a.reads != 103 || b.reads != 103 {
-		t.Errorf("%d and %d reads, want 103 each", a.reads, b.reads)
+	// Start-up test, nonce, and one read for each secret.
+	if a.reads.Load() != 102 || b.reads.Load() != 102 {
+		t.Errorf("%d and %d reads, want 102 each", a.reads.Load(), b.reads.Load())
 	}
 }
 
@@ -114,7 +136,7 @@ func TestEachInputCounts(t *testing.T) {
 		for _, name := range names {
 			sources = append(sources, newDevice(t, name))
 		}
-		pool, err := NewPool(t.Context(), []byte(personalisation), sources...)
+		pool, err := NewPool(t.Context(), Options{Personalisation: []byte(personalisation)}, sources...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,6 +154,7 @@ func TestEachInputCounts(t *testing.T) {
 		"first source":    first("house", "c", "b"),
 		"second source":   first("house", "a", "c"),
 		"order":           first("house", "b", "a"),
+		"one source less": first("house", "a"),
 		"personalisation": first("other", "a", "b"),
 	} {
 		if other == base {
@@ -140,62 +163,169 @@ func TestEachInputCounts(t *testing.T) {
 	}
 }
 
+// out tells which sources are, in words.
+func out(states []State) string {
+	var list []string
+	for _, s := range states {
+		if s.Failure != nil {
+			list = append(list, s.Name+" "+s.Reason)
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// A source that is bad from the start is out, and the others do if they are
+// enough.
 func TestFaultAtStartUp(t *testing.T) {
 	for name := range faults(newDevice(t, "bad")) {
 		t.Run(name, func(t *testing.T) {
-			bad := newDevice(t, "bad")
+			good, bad := newDevice(t, "good"), newDevice(t, "bad")
 			f := faults(bad)[name]
-			bad.fault = f.fault
-			pool, err := NewPool(t.Context(), nil, newDevice(t, "good"), bad)
-			if pool != nil || !errors.Is(err, ErrUnhealthy) || !errors.Is(err, f.want) {
-				t.Errorf("got %v, want ErrUnhealthy and %v", err, f.want)
+			bad.fault = f.read
+			for minimum, enough := range map[int]bool{1: true, 2: false} {
+				pool, err := NewPool(t.Context(), Options{Minimum: minimum}, good, bad)
+				if err != nil {
+					t.Fatal(err)
+				}
+				states := pool.States()
+				if got := out(states); got != "bad "+f.reason || !errors.Is(states[1].Failure, f.want) || Groups(states) != 1 {
+					t.Errorf("out: %q, %v; want bad %s and %v", got, states[1].Failure, f.reason, f.want)
+				}
+				secret, reports, err := pool.Secret(t.Context())
+				if enough && (err != nil || !slices.Equal(reports, []SourceReport{good.report(64)})) {
+					t.Errorf("one is enough: %+v, %v", reports, err)
+				}
+				if !enough && (!errors.Is(err, ErrTooFew) || !errors.Is(err, f.want) || secret != [32]byte{} || reports != nil) {
+					t.Errorf("two are needed: %x, %+v, %v", secret, reports, err)
+				}
 			}
 		})
 	}
 }
 
-// One bad source ends the Pool, though the other is good and the bad one
-// recovers.
+// A source that fails while it gives a secret contributes nothing to it; it stays
+// out, though what it gives is good again, until it has passed the start-up test.
 func TestFaultInService(t *testing.T) {
 	for name := range faults(newDevice(t, "bad")) {
 		t.Run(name, func(t *testing.T) {
 			good, bad := newDevice(t, "good"), newDevice(t, "bad")
-			pool, err := NewPool(t.Context(), nil, good, bad)
+			pool, err := NewPool(t.Context(), Options{Minimum: 2}, good, bad)
 			if err != nil {
 				t.Fatal(err)
 			}
 			f := faults(bad)[name]
-			bad.fault = f.fault
-			secret, reports, err := pool.Secret(t.Context())
-			if !errors.Is(err, ErrUnhealthy) || !errors.Is(err, f.want) || secret != [32]byte{} {
-				t.Fatalf("got %x and %v, want no secret, ErrUnhealthy and %v", secret, err, f.want)
+			bad.fault = f.read
+			// A proportion takes a window to be seen; what it was before is sound.
+			for range 20 {
+				if _, _, err = pool.Secret(t.Context()); err != nil {
+					break
+				}
 			}
-			want := []SourceReport{{Name: "good", Bytes: 64, Healthy: true}, {Name: "bad"}}
-			if !slices.Equal(reports, want) {
-				t.Errorf("reports %+v, want %+v", reports, want)
+			if !errors.Is(err, ErrTooFew) || !errors.Is(err, f.want) {
+				t.Fatalf("got %v, want ErrTooFew and %v", err, f.want)
+			}
+			if got := out(pool.States()); got != "bad "+f.reason {
+				t.Errorf("out: %q, want bad %s", got, f.reason)
+			}
+			if got := out(pool.Tend(t.Context())); got != "bad "+f.reason {
+				t.Errorf("out, tried again in vain: %q, want bad %s", got, f.reason)
 			}
 
 			bad.fault = nil
-			reads := good.reads + bad.reads
-			secret, reports, again := pool.Secret(t.Context())
-			if again != err || secret != [32]byte{} {
-				t.Errorf("afterwards: got %x and %v, want no secret and the same failure", secret, again)
+			reads := good.reads.Load() + bad.reads.Load()
+			secret, reports, err := pool.Secret(t.Context())
+			if !errors.Is(err, ErrTooFew) || secret != [32]byte{} || reports != nil {
+				t.Errorf("before the start-up test: %x, %+v, %v", secret, reports, err)
 			}
-			want[0].Bytes = 0
-			if !slices.Equal(reports, want) {
-				t.Errorf("afterwards: reports %+v, want %+v", reports, want)
+			if good.reads.Load()+bad.reads.Load() != reads {
+				t.Error("in vain the sources were read")
 			}
-			if good.reads+bad.reads != reads {
-				t.Error("a failed Pool went on reading")
+
+			states := pool.Tend(t.Context())
+			if name == "wrong PIN" { // a second try could lock the token
+				if out(states) != "bad refused" || good.reads.Load()+bad.reads.Load() != reads+1 {
+					t.Errorf("after a refusal: out %q, %d reads", out(states), good.reads.Load()+bad.reads.Load()-reads)
+				}
+				return
+			}
+			if out(states) != "" || Groups(states) != 2 {
+				t.Fatalf("after the start-up test: %+v", states)
+			}
+			if _, reports, err = pool.Secret(t.Context()); err != nil || !slices.Equal(reports, []SourceReport{good.report(64), bad.report(64)}) {
+				t.Errorf("after the start-up test: %+v, %v", reports, err)
 			}
 		})
+	}
+}
+
+// Sources of one group count as one, however many they are.
+func TestGroupsCount(t *testing.T) {
+	a, b, c := newDevice(t, "a"), newDevice(t, "b"), newDevice(t, "c")
+	b.kind.Group = "a"
+	pool, err := NewPool(t.Context(), Options{Minimum: 2}, a, b, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.fault = func(context.Context, []byte) error { return errUnplugged }
+	if _, reports, err := pool.Secret(t.Context()); err != nil || !slices.Equal(reports, []SourceReport{b.report(64), c.report(64)}) {
+		t.Errorf("one of a group is out: %+v, %v", reports, err)
+	}
+	c.fault = a.fault
+	if _, _, err := pool.Secret(t.Context()); !errors.Is(err, ErrTooFew) || !strings.Contains(err.Error(), "1 independent, 2 needed") {
+		t.Errorf("a group is out: %v", err)
+	}
+}
+
+// What has nothing to do in a Pool's work still notices a source that dies.
+func TestTendingNotices(t *testing.T) {
+	a, b := newDevice(t, "a"), newDevice(t, "b")
+	pool, err := NewPool(t.Context(), Options{}, a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.fault = func(context.Context, []byte) error { return errUnplugged }
+	if got := out(pool.Tend(t.Context())); got != "b unavailable" {
+		t.Errorf("out: %q", got)
+	}
+}
+
+// A source that comes and goes is tried less and less often, and in time it is
+// trusted again.
+func TestAFlappingSourceIsLeftAlone(t *testing.T) {
+	bad := newDevice(t, "bad")
+	pool, err := NewPool(t.Context(), Options{}, newDevice(t, "good"), bad)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// passed tells how many turns it is out after a failure.
+	passed := func() (turns int) {
+		bad.fault = func(context.Context, []byte) error { return errUnplugged }
+		pool.Tend(t.Context())
+		bad.fault = nil
+		for out(pool.Tend(t.Context())) != "" {
+			turns++
+		}
+		return turns
+	}
+	var got []int
+	for range 9 {
+		got = append(got, passed())
+	}
+	if want := []int{0, 1, 3, 7, 15, 31, 63, 64, 64}; !slices.Equal(got, want) {
+		t.Errorf("turns out: %v, want %v", got, want)
+	}
+	for range calmLong {
+		pool.Tend(t.Context())
+	}
+	if n := passed(); n != 0 {
+		t.Errorf("after a long calm: out for %d turns", n)
 	}
 }
 
 // A buffer that is handed out again and again looks random byte by byte.
 func TestRepeatingSource(t *testing.T) {
 	bad := newDevice(t, "bad")
-	pool, err := NewPool(t.Context(), nil, bad)
+	pool, err := NewPool(t.Context(), Options{}, bad)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,23 +339,21 @@ func TestRepeatingSource(t *testing.T) {
 		}
 		return nil
 	}
-	if _, _, err := pool.Secret(t.Context()); err != nil {
-		t.Fatalf("the first time the buffer is new: %v", err)
+	// The first secret wants a nonce, too, which is already the same again.
+	if _, _, err := pool.Secret(t.Context()); !errors.Is(err, ErrTooFew) || !errors.Is(err, ErrRepeated) {
+		t.Errorf("got %v, want ErrTooFew and ErrRepeated", err)
 	}
-	if _, _, err := pool.Secret(t.Context()); !errors.Is(err, ErrUnhealthy) || !errors.Is(err, ErrRepeated) {
-		t.Errorf("got %v, want ErrUnhealthy and ErrRepeated", err)
-	}
-
-	// From the start it does not get past NewPool.
-	if _, err := NewPool(t.Context(), nil, bad); !errors.Is(err, ErrRepeated) {
-		t.Errorf("at start-up: got %v, want ErrRepeated", err)
+	for range 3 {
+		if got := out(pool.Tend(t.Context())); got != "bad repeated" {
+			t.Errorf("the start-up test again: out %q", got)
+		}
 	}
 }
 
-// Giving up on a slow device says nothing about its health.
+// Giving up on a device says nothing about its health.
 func TestCancelledReadIsNoFailure(t *testing.T) {
 	slow := newDevice(t, "slow")
-	pool, err := NewPool(t.Context(), nil, slow)
+	pool, err := NewPool(t.Context(), Options{}, slow)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,11 +364,8 @@ func TestCancelledReadIsNoFailure(t *testing.T) {
 		return errors.New("interrupted")
 	}
 	secret, reports, err := pool.Secret(ctx)
-	if !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnhealthy) || secret != [32]byte{} {
-		t.Errorf("got %x and %v, want no secret and the context's error", secret, err)
-	}
-	if want := []SourceReport{{Name: "slow", Healthy: true}}; !slices.Equal(reports, want) {
-		t.Errorf("reports %+v, want %+v", reports, want)
+	if !errors.Is(err, context.Canceled) || errors.Is(err, ErrTooFew) || secret != [32]byte{} || reports != nil {
+		t.Errorf("got %x, %+v and %v, want no secret and the context's error", secret, reports, err)
 	}
 	slow.fault = nil
 	if _, _, err := pool.Secret(t.Context()); err != nil {
@@ -248,16 +373,53 @@ func TestCancelledReadIsNoFailure(t *testing.T) {
 	}
 }
 
+// A device that hangs, heedless of any context, is out when patience ends and is
+// asked nothing more until it has come to itself.
+func TestAHangingSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		good, bad := newDevice(t, "good"), newDevice(t, "bad")
+		pool, err := NewPool(t.Context(), Options{Patience: 3 * time.Second}, good, bad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		awake := make(chan struct{})
+		bad.fault = func(_ context.Context, p []byte) error {
+			<-awake
+			return bad.noise.Generate(p, nil)
+		}
+		start := time.Now()
+		if _, reports, err := pool.Secret(t.Context()); err != nil || len(reports) != 1 || time.Since(start) != 3*time.Second {
+			t.Errorf("%+v, %v after %v", reports, err, time.Since(start))
+		}
+		for range 2 {
+			if got := out(pool.Tend(t.Context())); got != "bad slow" || bad.reads.Load() != 2 {
+				t.Errorf("out %q after %d reads", got, bad.reads.Load())
+			}
+		}
+		close(awake)
+		synctest.Wait()
+		if got := out(pool.Tend(t.Context())); got != "" || bad.reads.Load() != 3 {
+			t.Errorf("when it came to itself: out %q after %d reads", got, bad.reads.Load())
+		}
+	})
+}
+
 func TestPoolRefusesBadSetUp(t *testing.T) {
-	if _, err := NewPool(t.Context(), nil); err == nil {
+	for what, set := range map[string]func(a, b *device) Options{
+		"two sources of one name":      func(_, b *device) Options { b.name = "a"; return Options{} },
+		"a name that no entry takes":   func(a, _ *device) Options { a.name = "A 1"; return Options{} },
+		"no group":                     func(a, _ *device) Options { a.kind.Group = ""; return Options{} },
+		"no declared min-entropy":      func(a, _ *device) Options { a.kind.MinEntropyPerByte = 0; return Options{} },
+		"more groups than there are":   func(_, _ *device) Options { return Options{Minimum: 3} },
+		"one group, and two are asked": func(_, b *device) Options { b.kind.Group = "a"; return Options{Minimum: 2} },
+		"a minimum below one":          func(_, _ *device) Options { return Options{Minimum: -1} },
+	} {
+		a, b := newDevice(t, "a"), newDevice(t, "b")
+		if _, err := NewPool(t.Context(), set(a, b), a, b); err == nil {
+			t.Errorf("%s: accepted", what)
+		}
+	}
+	if _, err := NewPool(t.Context(), Options{}); err == nil {
 		t.Error("no sources: accepted")
-	}
-	if _, err := NewPool(t.Context(), nil, newDevice(t, "a"), newDevice(t, "a")); err == nil {
-		t.Error("two sources of one name: accepted")
-	}
-	bad := newDevice(t, "a")
-	bad.kind.MinEntropyPerByte = 0
-	if _, err := NewPool(t.Context(), nil, bad); err == nil {
-		t.Error("no declared min-entropy: accepted")
 	}
 }

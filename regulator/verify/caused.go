@@ -11,6 +11,7 @@ import (
 	"countroom/ledger/system"
 	"countroom/ledger/wallet"
 	"countroom/rngcert/epoch"
+	"countroom/rngcert/noise"
 )
 
 // Who may be the actor of an entry.
@@ -39,7 +40,8 @@ func (r *replay) caused(e entry.Record, broken func(rule, expected, found string
 		if h.Actor == byHouse && r.active != nil && r.active.size == 1 && book.Get[rounds.Game](r.rows, rounds.GameKey(e.Game)) == nil {
 			actor = byHouse
 		}
-	case *system.HouseCreated, *system.HouseActive, *system.PairActive, *system.HouseRestored, *system.ClockStepped, *system.AlarmRaised, *epoch.Committed, *epoch.CommittedV1, *epoch.Activated, *epoch.ActivatedV1, *epoch.Closed, *epoch.Revealed:
+	case *system.HouseCreated, *system.HouseActive, *system.PairActive, *system.HouseRestored, *system.ClockStepped, *system.AlarmRaised, *epoch.Committed, *epoch.CommittedV1, *epoch.Activated, *epoch.ActivatedV1, *epoch.Closed, *epoch.Revealed,
+		*noise.Failed, *noise.Restored:
 		actor = byHouse
 	}
 	if h.Actor != actor && !(actor == bySession && strings.HasPrefix(h.Actor, bySession)) {

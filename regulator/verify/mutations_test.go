@@ -91,6 +91,7 @@ func newStory(t *testing.T) *story {
 	h.Change(idle, players.Suspended)
 	s.officers()
 	s.keys()
+	s.entropy()
 
 	if h.Size() >= tlog.TileWidth {
 		t.Fatalf("%d entries are too many for one bundle", h.Size())
@@ -187,6 +188,9 @@ var meaningless = []struct {
 	{"game.enabled", "reason", always(strings.Repeat("5", 64))},
 	{"game.disabled", "game", always("small")},
 	{"game.disabled", "reason", always(strings.Repeat("5", 64))},
+	{"entropy.failed", "reason", always("unavailable")},
+	{"entropy.failed", "groups", always("7")},
+	{"entropy.restored", "groups", always("7")},
 	{"seed.committed", "signature", otherSignature},
 	{"seed.committed.v2", "signature", otherSignature},
 	{approvedTypes, "approvals[].signature", otherSignature},

@@ -7,6 +7,7 @@
 package health
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -73,10 +74,45 @@ func NewMonitor(minEntropyPerByte float64) (*Monitor, error) {
 // Check takes the next samples, in order and without gaps. It returns
 // ErrRepetition or ErrProportion from the first failure on.
 func (m *Monitor) Check(samples []byte) error {
-	for _, s := range samples {
-		if m.failure != nil {
-			break
+	for len(samples) > 0 && m.failure == nil {
+		// As much as belongs to one window, whose hits can be counted at once.
+		part := samples[:min(len(samples), max(m.remaining, 1))]
+		if m.remaining == 0 || !m.pass(part) {
+			m.step(part)
 		}
+		samples = samples[len(part):]
+	}
+	return m.failure
+}
+
+// pass takes samples that all belong to the window under way, if none of them
+// fails a test; otherwise it leaves everything as it was. Sound samples nearly
+// always pass, and this is several times as fast as one step for each.
+func (m *Monitor) pass(part []byte) bool {
+	count := m.count + bytes.Count(part, []byte{m.first})
+	if count >= m.proportionCutoff {
+		return false
+	}
+	last, run := m.last, m.run
+	for _, s := range part {
+		if s != last {
+			last, run = s, 1
+			continue
+		}
+		if run++; run >= m.repetitionCutoff {
+			return false
+		}
+	}
+	m.last, m.run, m.count = last, run, count
+	m.remaining -= len(part)
+	m.started = min(m.started+len(part), StartupSamples)
+	return true
+}
+
+// step takes samples one by one, as the standard tells it, up to the first that
+// fails.
+func (m *Monitor) step(samples []byte) {
+	for _, s := range samples {
 		if m.run > 0 && s == m.last {
 			m.run++
 		} else {
@@ -84,7 +120,7 @@ func (m *Monitor) Check(samples []byte) error {
 		}
 		if m.run >= m.repetitionCutoff {
 			m.failure = fmt.Errorf("%w: %d equal samples in a row, cut-off %d", ErrRepetition, m.run, m.repetitionCutoff)
-			break
+			return
 		}
 
 		if m.remaining == 0 {
@@ -97,11 +133,10 @@ func (m *Monitor) Check(samples []byte) error {
 		}
 		if m.count >= m.proportionCutoff {
 			m.failure = fmt.Errorf("%w: %d equal samples in a window of %d, cut-off %d", ErrProportion, m.count, window, m.proportionCutoff)
-			break
+			return
 		}
 		m.started = min(m.started+1, StartupSamples)
 	}
-	return m.failure
 }
 
 // Started reports whether the start-up test is over and passed and nothing has

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"math/big"
 	"testing"
@@ -213,16 +214,86 @@ func noise(n int) []byte {
 	return out[:n]
 }
 
+// What is quick and what is slow come to the same: the samples that fail, the
+// error, and what is remembered.
+func TestQuickAndStepwiseAgree(t *testing.T) {
+	for h, samples := range map[float64][]byte{8: noise(1 << 18), 4: noise(1 << 16), 1: bits(noise(1<<16), 0x03), 0.5: bits(noise(1<<16), 0x01)} {
+		for _, fault := range []int{-1, 0, 1, 511, 512, 513, 30000, 40000} {
+			data := bytes.Clone(samples)
+			if fault >= 0 {
+				clear(data[fault:min(fault+60, len(data))])
+			}
+			quick, slow := monitor(t, h), monitor(t, h)
+			for at := 0; at < len(data); {
+				n := min(1+(at*7919)%1500, len(data)-at)
+				quick.Check(data[at : at+n])
+				if slow.failure == nil {
+					slow.step(data[at : at+n])
+				}
+				at += n
+				if told(quick) != told(slow) {
+					t.Fatalf("H %v, zeros at %d, after %d samples: %s, stepwise %s", h, fault, at, told(quick), told(slow))
+				}
+			}
+		}
+	}
+}
+
+// told is all that a Monitor remembers.
+func told(m *Monitor) string {
+	s := m.state
+	s.failure = nil
+	return fmt.Sprintf("%v %+v", m.failure, s)
+}
+
+// bits keeps some bits of each byte.
+func bits(b []byte, mask byte) []byte {
+	for i := range b {
+		b[i] &= mask
+	}
+	return b
+}
+
+func FuzzCheck(f *testing.F) {
+	f.Add([]byte("aaaaaabbbbbb"), uint16(5))
+	f.Add(noise(2000), uint16(511))
+	f.Add(make([]byte, 600), uint16(1))
+	f.Fuzz(func(t *testing.T, samples []byte, cut uint16) {
+		at := min(int(cut), len(samples))
+		whole, parts := monitor(t, 4), monitor(t, 4)
+		whole.step(samples)
+		parts.Check(samples[:at])
+		parts.Check(samples[at:])
+		if told(whole) != told(parts) {
+			t.Fatalf("cut at %d: %s, want %s", at, told(parts), told(whole))
+		}
+	})
+}
+
+// BenchmarkCheck is both tests over sound samples; BenchmarkPass, beside it, looks
+// at each byte of the same memory once and does nothing else.
 func BenchmarkCheck(b *testing.B) {
 	m, err := NewMonitor(4)
 	if err != nil {
 		b.Fatal(err)
 	}
-	samples := noise(1 << 16)
+	samples := noise(1 << 20)
 	b.SetBytes(int64(len(samples)))
 	for b.Loop() {
 		if err := m.Check(samples); err != nil {
 			b.Fatal(err)
 		}
 	}
+}
+
+func BenchmarkPass(b *testing.B) {
+	samples := noise(1 << 20)
+	b.SetBytes(int64(len(samples)))
+	var sum byte
+	for b.Loop() {
+		for _, s := range samples {
+			sum += s
+		}
+	}
+	_ = sum
 }

@@ -218,7 +218,7 @@ type source struct {
 func (source) Name() string { return "world" }
 
 func (source) Kind() entropy.Kind {
-	return entropy.Kind{Assurance: "software", MinEntropyPerByte: 4}
+	return entropy.Kind{Assurance: "software", Group: "world", MinEntropyPerByte: 4}
 }
 
 func (s source) Read(_ context.Context, b []byte) error {

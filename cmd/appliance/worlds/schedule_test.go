@@ -132,9 +132,6 @@ func (w *world) storm() *violation {
 		if p.failing {
 			add(500, func() *violation { w.crash(); return nil })
 		}
-		if p.exhausted { // the operator sees to it
-			add(10, func() *violation { w.crash(); return nil })
-		}
 		if w.crashes < w.weather.crashesMost {
 			add(w.weather.crash, func() *violation { w.crash(); return nil })
 		}
@@ -188,7 +185,7 @@ func (w *world) calm() *violation {
 		w.start()
 		return nil
 	}
-	if p.failing || p.exhausted {
+	if p.failing {
 		w.crash()
 		return nil
 	}
@@ -244,7 +241,6 @@ func (w *world) give(t *turn, verdict error) {
 	w.say("%s %s (of %d): %v", t.kind, t.who, len(p.pending), verdict)
 	if verdict != nil {
 		p.unsound = true
-		p.exhausted = p.exhausted || t.kind == turnEntropy // until the next start
 	}
 	p.mu.Lock()
 	p.pending = slices.DeleteFunc(p.pending, func(o *turn) bool { return o == t })

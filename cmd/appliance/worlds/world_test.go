@@ -135,7 +135,6 @@ type process struct {
 	unsound     bool // it met a fault
 	welcomed    bool // it was seen to be up
 	failing     bool // it was seen to end
-	exhausted   bool // its entropy failed
 	readsFailed bool // at some time
 }
 

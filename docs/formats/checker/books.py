@@ -27,6 +27,9 @@ OFFICERS_MOST = 64
 KEYS_MOST = 256
 DRAWN_MOST = 4096
 SECRET_SIZE = 32
+SOURCE_NAME = re.compile(r"[a-z0-9.-]+")
+SOURCE_REASONS = {"proportion", "refused", "repeated", "repetition", "short-read", "slow", "unavailable"}
+SOURCES_OUT_MOST = 32
 APPROVAL = "countroom/approval/v1"
 REVEAL_LATE = 5 * 60 * SECOND
 BEACON_AHEAD = 3600 * SECOND
@@ -167,6 +170,34 @@ class Epoch:
         return "time" if at >= self.activated + self.age else ""
 
 
+@dataclass
+class Failure:
+    """A source of entropy that is out."""
+
+    count: int
+    group: str
+    index: int
+    said: bool = True  # by the process that writes now
+
+
+@dataclass
+class Sources:
+    """How the sources of entropy are. What failed stays when another process begins, unsaid by it."""
+
+    out: dict[str, Failure] = field(default_factory=dict)
+    sound: dict[str, str] = field(default_factory=dict)  # those in order, with their groups
+    seeded: bool = False  # sound is all there are
+    groups: int = 0
+    minimum: int = 0  # 0 until the process said it
+
+    def known(self) -> bool:
+        """Whether it is known what is in order, and where each comes from."""
+        return self.seeded and "" not in self.sound.values()
+
+    def left(self) -> int:
+        return len(set(self.sound.values()))
+
+
 class Books:
     """What the entries taken so far add up to. Totals are in minor units."""
 
@@ -208,6 +239,8 @@ class Books:
         self._ring: list[Key] = []
         self._lineage: list[Key] = []  # of checkpoints, as one signs for the next
         self.unread = False  # an entry is of a type that is not known
+        self._sources = Sources()
+        self._failures: collections.Counter[str] = collections.Counter()  # by source
 
     @property
     def rounds_unproven(self) -> int:
@@ -492,10 +525,16 @@ class Books:
         self._origin = entry["origin"]
         self._ring = [Key(key["role"], key["algorithm"], key["public"], 0) for key in entry["keys"]]
 
+    def _another_process(self, entry: dict) -> None:
+        self._term = entry["term"]
+        for failure in self._sources.out.values():
+            failure.said = False
+        self._sources = Sources(out=self._sources.out)
+
     def _house_active(self, entry: dict, at: int) -> None:
         self._demand(entry["size"] == self.size, "active-head", f"size {self.size}")
         self._demand(entry["term"] == self._term + 1, "term", str(self._term + 1))
-        self._term = entry["term"]
+        self._another_process(entry)
 
     def _house_active_v2(self, entry: dict, at: int) -> None:
         self._demand(entry["size"] == self.size, "active-head", f"size {self.size}")
@@ -505,7 +544,7 @@ class Books:
         good = all(a < b for a, b in zip(names, names[1:])) and all(role in ("machine", "arbiter") for role in roles)
         good = good and {"name": entry["node"], "role": "machine"} in entry["members"]
         self._demand(good, "active-member", "members by name, and the node one of the machines")
-        self._term = entry["term"]
+        self._another_process(entry)
 
     def _house_restored(self, entry: dict, at: int) -> None:
         self._demand(entry["size"] == self.size - 1, "restored-head", f"size {self.size - 1}")
@@ -614,6 +653,8 @@ class Books:
         stake, payout, currency = entry["stake"]["amount"], entry["payout"]["amount"], entry["stake"]["currency"]
         self._in_session(entry, at)
         self._holder(reference, currency, ("open",))
+        sources = self._sources
+        self._demand(sources.groups >= sources.minimum, "entropy-stopped", "enough sources of entropy in order")
         self._demand(draw["epoch"] == self._activated > self._closed, "draw-epoch", "the active epoch")
         epoch = self._epochs[self._activated - 1]
         self._demand(draw["number"] == epoch.draws + 1, "draw-number", str(epoch.draws + 1))
@@ -762,9 +803,65 @@ class Books:
             self._demand(policy in ("none", "witness", "beacon"), "epoch-policy", "none, witness or beacon")
             self._demand((policy == "beacon") == ("beacon" in entry), "epoch-policy", "a beacon with its policy")
             self._demand((policy == "witness") == ("nonces" in entry), "epoch-policy", "nonces with their policy")
+        self._listed(entry)
         self._one_source += entry.get("minimum") == 1
         commitment = bytes.fromhex(entry["commitment"])
         self._epochs.append(Epoch(commitment, entry["policy"], age * SECOND, draws, delay * SECOND))
+
+    def _listed(self, entry: dict) -> None:
+        """The sources of a seed, which are those that are in order."""
+        sources = self._sources
+        sound = {source["name"]: source.get("group", "") for source in entry["sources"]}
+        for name in (source["name"] for source in entry["sources"]):
+            self._demand(name not in sources.out, "entropy-listed", "sources that are in order")
+        for name in sources.sound:
+            self._demand(name in sound, "entropy-left-out", f"{name} among the sources, or first its failure")
+        minimum = entry.get("minimum", 0)
+        if minimum > 0:
+            self._minimum(minimum)
+        sources.sound, sources.seeded = sound, True
+        if minimum > 0:
+            sources.groups = sources.left()
+
+    def _minimum(self, minimum: int) -> None:
+        same = minimum > 0 and self._sources.minimum in (0, minimum)
+        self._demand(same, "entropy-minimum", f"{self._sources.minimum or 'at least 1'}, the same in a process")
+        self._sources.minimum = minimum
+
+    def _left(self, entry: dict) -> None:
+        """What the entry says of how many groups are left, and how many there must be."""
+        sources = self._sources
+        self._minimum(entry["minimum"])
+        if sources.known():
+            self._demand(entry["groups"] == sources.left(), "entropy-groups", str(sources.left()))
+        sources.groups = entry["groups"]
+
+    def _entropy_failed(self, entry: dict, at: int) -> None:
+        sources, name, group = self._sources, entry["source"], entry["group"]
+        named = SOURCE_NAME.fullmatch(name) is not None and SOURCE_NAME.fullmatch(group) is not None
+        self._demand(named, "entropy-source", "names of lower-case letters, digits, - and .")
+        self._demand(entry["reason"] in SOURCE_REASONS, "entropy-reason", ", ".join(sorted(SOURCE_REASONS)))
+        failure = sources.out.pop(name, None)
+        fresh = (failure is None or not failure.said) and len(sources.out) < SOURCES_OUT_MOST
+        self._demand(fresh, "entropy-failed", "a source that is in order, or whose failure this process has not said")
+        count = self._failures[name] + 1
+        self._demand(entry["count"] == count, "entropy-count", str(count))
+        self._demand(sources.sound.get(name, "") in ("", group), "entropy-group", "that of the latest seed")
+        sources.sound.pop(name, None)
+        sources.out[name] = Failure(count, group, self.size)
+        self._left(entry)
+        self._failures[name] = count
+
+    def _entropy_restored(self, entry: dict, at: int) -> None:
+        sources, name, group = self._sources, entry["source"], entry["group"]
+        self._demand(name in sources.out, "entropy-restored", "a source that failed")
+        failure = sources.out[name]
+        self._demand(entry["count"] == failure.count, "entropy-count", str(failure.count))
+        same = SOURCE_NAME.fullmatch(group) is not None and (not failure.said or group == failure.group)
+        self._demand(same, "entropy-group", failure.group)
+        del sources.out[name]
+        sources.sound[name] = group
+        self._left(entry)
 
     def _seed_activated(self, entry: dict, at: int) -> None:
         epoch = self._activate(entry)

@@ -30,6 +30,7 @@ NO_REQUEST = {"fingerprint": "0" * 32, "key": "0" * 64}
 _postings = items(members({"account": text(128), "amount": signed, "balance": signed, "currency": currency}), 0, 64)
 _approvals = items(members({"officer": text(32), "signature": hexadecimal_most(256)}), 0, 8)
 _transfer: dict[str, Shape] = {"amount": canonical.money, "player": hexadecimal(16), "postings": _postings}
+_source = {"count": integer, "group": text(32), "groups": integer, "minimum": integer, "source": text(64)}
 
 # Types that the house writes of itself.
 OF_THE_HOUSE: dict[str, dict[str, Shape]] = {
@@ -132,6 +133,8 @@ OF_THE_HOUSE: dict[str, dict[str, Shape]] = {
     "seed.activated": {"epoch": integer, "external": hexadecimal_most(1024), "policy": text(32)},
     "seed.closed": {"draws": integer, "epoch": integer, "reason": text(16)},
     "seed.revealed": {"epoch": integer, "salt": hexadecimal(32), "secret": hexadecimal(32)},
+    "entropy.failed": _source | {"reason": text(32)},
+    "entropy.restored": _source,
 }
 
 # Members that an entry of a type need not have.

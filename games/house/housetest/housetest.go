@@ -66,7 +66,7 @@ func Open(t testing.TB, dir string, options ...func(*ledger.Config, *house.Confi
 	must(err)
 	spki, err := x509.MarshalPKIXPublicKey(seeds.Public().(*ecdsa.PublicKey))
 	must(err)
-	pool, err := entropy.NewPool(ctx, []byte(Origin), entropy.Kernel{})
+	pool, err := entropy.NewPool(ctx, entropy.Options{Personalisation: []byte(Origin)}, entropy.Kernel{})
 	must(err)
 
 	log := slog.New(slog.DiscardHandler)

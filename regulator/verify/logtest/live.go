@@ -87,6 +87,13 @@ func (l *life) incident() {
 		l.Wait(time.Duration(l.rnd.IntN(3)*l.rnd.IntN(400)) * time.Second)
 	case n == 8 && l.rnd.IntN(10) == 0:
 		l.Wait(13 * time.Hour)
+	case n == 8:
+		l.Fail("test", []string{"slow", "unavailable", "repetition"}[l.rnd.IntN(3)])
+		l.Wait(time.Duration(1+l.rnd.IntN(30)) * time.Second)
+		if l.rnd.IntN(4) == 0 {
+			l.Restart()
+		}
+		l.RestoreSource("test")
 	case n == 9 && l.rnd.IntN(10) == 0:
 		l.Restore(l.Size())
 	case n < 12:

@@ -18,6 +18,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing/fstest"
 	"time"
@@ -69,6 +70,8 @@ type House struct {
 	Missing bool
 	// Signers, if set, sign checkpoints instead of the keys in force.
 	Signers []note.Signer
+	// Sources are what the next secret comes from; one named "test" at first.
+	Sources []epoch.Source
 	// Now is the time of the next entry.
 	Now entry.Time
 
@@ -126,7 +129,7 @@ func Empty(cfg Config) *House {
 	binary.LittleEndian.PutUint64(seed[:], cfg.Seed)
 	h := &House{
 		cfg: cfg, games: map[string]*slots.Machine{cfg.Game.ID: machine}, random: rand.NewChaCha8(seed), rows: book.Memory{}, tiles: fstest.MapFS{}, secrets: map[uint64]*Secret{},
-		Now: entry.TimeOf(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)),
+		Now: entry.TimeOf(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)), Sources: []epoch.Source{Source("test", "kernel")},
 	}
 	h.builder.OnTile = func(t tlog.Tile) {
 		h.tiles[tlog.TilePath(t.Level, t.Index, tlog.TileWidth)] = &fstest.MapFile{Data: bytes.Clone(t.Data)}
@@ -301,7 +304,7 @@ func (h *House) Commit() uint64 {
 	st := epoch.Statement{
 		Assurance: system.AssuranceSoftware, Commitment: chance.Commitment(h.cfg.Origin, n, s.Secret, s.Salt), Epoch: n, Limits: h.cfg.Limits,
 		Minimum: 1, Policy: cmp.Or(h.Policy, epoch.PolicyNone), Sealed: h.bytes(chance.SealedSize),
-		Sources: []epoch.Source{{Assurance: "software", Bytes: 64, Conditioned: true, Group: "kernel", Healthy: true, Name: "test"}},
+		Sources: slices.Clone(h.Sources),
 	}
 	h.announce(&st)
 	if h.Commitment != nil {
