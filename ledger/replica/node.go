@@ -260,7 +260,7 @@ func (n *Node) openLog() error {
 		last, _ := n.log.LastIndex()
 		applied = max(first-1, n.log.Conf(last).Index)
 	case applied == 0 && first == 2:
-		applied = 1 // founded on a machine that has a history
+		applied = 1 // what was there before
 	}
 	if err := n.log.Applied(applied); err != nil {
 		return fmt.Errorf("%w: put nothing back by hand; remove this node from the group and let the machine join under a new name", err)
@@ -297,11 +297,14 @@ func (n *Node) start(applied uint64) (s core.Start, err error) {
 		s.Conf.State.Voters = append(s.Conf.State.Voters, m.ID(n.cfg.Origin))
 	}
 	slices.Sort(s.Conf.State.Voters)
+	// What was there before, a history or nothing, and who the first members are stands for the first entry: so whoever
+	// joins gets it as a state, and never an empty group that a change is applied to.
+	s.Index, s.Term = 1, 1
 	if len(n.cfg.Members) == 1 {
-		// What was there before stands for the first entry, so that whoever joins gets it as a state.
-		s.Index, s.Term = 1, max(1, n.cfg.Term)
-		s.Hard.Term, s.Hard.Commit = s.Term, 1
+		s.Term = max(1, n.cfg.Term)
 	}
+	s.Hard.Term, s.Hard.Commit = max(s.Hard.Term, s.Term), 1
+	s.Conf.Index = 1
 	return s, nil
 }
 

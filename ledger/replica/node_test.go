@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // A batch is committed by two of three, applied by the proposer's own closure and by the other's machine.
@@ -176,4 +179,122 @@ func TestUnfit(t *testing.T) {
 	if got := c.same("A", "B"); len(got) != 4 {
 		t.Fatalf("said %q", got)
 	}
+}
+
+// A machine that was away for longer than the log reaches back fetches what it lacks from the other machine, while that
+// one goes on; the arbiter, which has no state, meanwhile keeps everything the machine may need.
+func TestAwayForLong(t *testing.T) {
+	c := newTrio(t, func(cfg *Config) { cfg.RetainBytes, cfg.RetainMost = 1, 1 })
+	c.say("before")
+	c.same("A", "B")
+	a := c.active()
+	b := map[string]string{"A": "B", "B": "A"}[a.self.Name]
+	c.close(b)
+	for i := range 60 {
+		c.say(fmt.Sprint(i, strings.Repeat(".", 8000)))
+	}
+	eventually(t, "the active machine's log begins later", func() bool { return a.Status().First > 10 })
+	if first := c.nodes["W"].Status().First; first > 3 {
+		t.Fatalf("the arbiter's log begins with entry %d", first)
+	}
+	c.open(b)
+	c.say("after")
+	if got := c.same("A", "B"); len(got) != 62 {
+		t.Fatalf("%d were said", len(got))
+	}
+	eventually(t, "the arbiter's log begins later too", func() bool { return c.nodes["W"].Status().First > 10 })
+	// And a start goes on from there.
+	c.close(b)
+	c.open(b)
+	c.say("at last")
+	c.same("A", "B")
+}
+
+// A group is founded on one machine that has a history; the arbiter and the second machine join while it plays.
+func TestFoundedAndJoined(t *testing.T) {
+	c := newTrio(t, nil)
+	for _, name := range []string{"A", "B", "W"} {
+		c.close(name)
+		c.fs[name], c.tapes[name] = nil, nil
+	}
+	history := &tape{said: [][]byte{[]byte("from before")}}
+	c.tapes["A"] = history
+	c.tune = func(cfg *Config) {
+		switch cfg.Name {
+		case "A":
+			cfg.Members, cfg.Term = c.ms[:1], 41
+		default:
+			cfg.Join = true
+		}
+	}
+	a := c.open("A")
+	c.say("alone")
+	if a.Role().Term <= 41 {
+		t.Fatalf("the term is %d; the machine had been in 41 before", a.Role().Term)
+	}
+	ctx := context.Background()
+	c.open("W")
+	must(t, a.Join(ctx, c.ms[2]))
+	c.say("with the arbiter")
+	c.open("B")
+	must(t, a.Join(ctx, c.ms[1]))
+	c.say("with both")
+	if got := c.same("A", "B"); !slices.Equal(got, []string{"from before", "alone", "with the arbiter", "with both"}) {
+		t.Fatalf("said %q", got)
+	}
+	c.close("A")
+	c.say("without the founder")
+	c.open("A")
+	c.same("A", "B")
+
+	// A machine that has a history is no second founder, and nobody begins together with one.
+	if _, err := Open(Config{Origin: origin, Name: "A", Members: c.ms, Dir: "x", FS: vfs.NewMem(), Machine: history, network: c.w.network}); err == nil || !strings.Contains(err.Error(), "remove this node") {
+		t.Fatalf("a machine without its log: %v", err)
+	}
+	old := &tape{said: [][]byte{[]byte("x")}}
+	if _, err := Open(Config{Origin: origin, Name: "A", Members: c.ms, Dir: "x", FS: vfs.NewMem(), Machine: old, network: c.w.network}); err == nil || !strings.Contains(err.Error(), "found the group on it alone") {
+		t.Fatalf("three begin with a history: %v", err)
+	}
+}
+
+// A machine and an arbiter that are lost for good are replaced, each in one step; their names are not let in again.
+func TestReplaced(t *testing.T) {
+	c := newTrio(t, nil)
+	c.say("before")
+	c.same("A", "B")
+	ctx := context.Background()
+	a := c.active()
+	b := map[string]string{"A": "B", "B": "A"}[a.self.Name]
+	c.close(b)
+	c.ms = append(c.ms, Member{Name: "C", Address: "c:1"})
+	c.tune = func(cfg *Config) { cfg.Join = cfg.Name == "C" || cfg.Name == "V" }
+	c.open("C")
+	must(t, a.Replace(ctx, b, c.ms[3]))
+	c.say("with C")
+	c.same(a.self.Name, "C")
+
+	c.close("W")
+	c.ms = append(c.ms, Member{Name: "V", Address: "v:1", Arbiter: true})
+	c.open("V")
+	must(t, c.active().Replace(ctx, "W", c.ms[4]))
+	c.say("with V")
+	c.same(a.self.Name, "C")
+	var names []string
+	for _, m := range c.active().Members() {
+		names = append(names, m.Name)
+	}
+	if !slices.Equal(names, []string{a.self.Name, "C", "V"}) {
+		t.Fatalf("the group is %q", names)
+	}
+	// The new three do without the active one.
+	c.close(a.self.Name)
+	c.say("without the last of the old machines")
+	if err := c.active().Remove(ctx, "nobody"); !errors.Is(err, ErrStale) {
+		t.Fatalf("removing nobody: %v", err)
+	}
+	if err := c.active().Replace(ctx, "V", Member{Name: "D", Address: "d"}); err == nil {
+		t.Fatal("a machine takes the arbiter's place")
+	}
+	must(t, c.active().Remove(ctx, a.self.Name))
+	c.say("two are left")
 }
