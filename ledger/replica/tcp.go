@@ -372,6 +372,11 @@ func (t *tcp) answer(conn *tls.Conn) error {
 		return t.n.serveState(h.have, &patient{conn, nil, nil})
 	}
 	err = t.hear(conn, from)
+	t.mu.Lock()
+	if t.twins[from.Name].instance == h.instance {
+		delete(t.twins, from.Name) // whoever calls next may be the same node, started again
+	}
+	t.mu.Unlock()
 	if t.ctx.Err() == nil {
 		t.n.lost(from)
 	}
