@@ -55,7 +55,7 @@ type Config struct {
 	Log                     *slog.Logger
 	// FS replaces the operating system's file system.
 	FS vfs.FS
-	// SegmentBytes of the log; 0 is 32 MiB.
+	// SegmentBytes of the log; 0 is 16 MiB.
 	SegmentBytes int64
 
 	network func(*Node) (network, error)

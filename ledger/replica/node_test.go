@@ -298,3 +298,77 @@ func TestReplaced(t *testing.T) {
 	must(t, c.active().Remove(ctx, a.self.Name))
 	c.say("two are left")
 }
+
+// The power fails between a state that was taken over whole and the log that is to follow it: the next start mends that.
+// Without the note that a state was under way, a state ahead of its log is refused.
+func TestPowerFailsAfterAState(t *testing.T) {
+	c := newTrio(t, func(cfg *Config) { cfg.RetainBytes, cfg.RetainMost = 1, 1 })
+	c.say("before")
+	c.same("A", "B")
+	a := c.active()
+	b := map[string]string{"A": "B", "B": "A"}[a.self.Name]
+	c.close(b)
+	for i := range 40 {
+		c.say(fmt.Sprint(i, strings.Repeat(".", 8000)))
+	}
+	index := a.applied.Load()
+	term, err := a.log.Term(index)
+	must(t, err)
+	whole := &tape{applied: index, said: append([][]byte(nil), c.tapes[a.self.Name].said...)}
+	c.tapes[b] = whole
+	cfg := c.config(b)
+	if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), "under a new name") {
+		t.Fatalf("a state ahead of its log: %v", err)
+	}
+	note := &Node{cfg: cfg, fs: cfg.FS}
+	head := appendStateHead(nil, stateHead{index: index, term: term, conf: a.log.Conf(index)})
+	must(t, note.writeFile(restoredName, append([]byte("x"), head...)))
+	if _, err := Open(cfg); err == nil {
+		t.Fatal("a note that is none was believed")
+	}
+	must(t, note.writeFile(restoredName, head))
+	c.open(b)
+	c.say("after")
+	if got := c.same("A", "B"); len(got) != 42 {
+		t.Fatalf("%d were said", len(got))
+	}
+}
+
+// A directory that another process has open is left alone; an arbiter has no machine, and nobody is a stranger to himself.
+func TestNotOpened(t *testing.T) {
+	c := newTrio(t, nil)
+	for _, wrong := range []struct {
+		change func(*Config)
+		say    string
+	}{
+		{func(*Config) {}, "in use"},
+		{func(cfg *Config) { cfg.Name = "C" }, "not among the members"},
+		{func(cfg *Config) { cfg.Machine = nil }, "an arbiter has no machine"},
+		{func(cfg *Config) { cfg.Members = append(cfg.Members[:2:2], cfg.Members[0]) }, "two have the name"},
+		{func(cfg *Config) { cfg.FS, cfg.network, cfg.Machine = vfs.NewMem(), nil, &tape{} }, "a certificate and the group's authority"},
+	} {
+		cfg := c.config("A")
+		wrong.change(&cfg)
+		if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), wrong.say) {
+			t.Errorf("got %v, want %q", err, wrong.say)
+		}
+	}
+	// The group as a node's own log knows it counts, not an old list of its configuration.
+	c.close("A")
+	stale := c.config("A")
+	stale.Members = slices.Clone(stale.Members)
+	stale.Members[1].Address = "elsewhere:1"
+	n, err := Open(stale)
+	must(t, err)
+	c.nodes["A"] = n
+	if ms := n.Members(); ms[1].Address != "b:1" {
+		t.Fatalf("the group is %v", ms)
+	}
+	// The log of another house.
+	c.close("A")
+	other := c.config("A")
+	other.Origin = "other.example/log"
+	if _, err := Open(other); err == nil || !strings.Contains(err.Error(), `log of the house "house.example/log"`) {
+		t.Fatalf("another house: %v", err)
+	}
+}

@@ -18,7 +18,7 @@ func le32(b []byte) uint32       { return binary.LittleEndian.Uint32(b) }
 func putLE32(b []byte, n uint32) { binary.LittleEndian.PutUint32(b, n) }
 
 const (
-	defaultSegment = 32 << 20
+	defaultSegment = 16 << 20
 	suffix         = ".log"
 	maxSegment     = 1 << 31
 )

@@ -26,7 +26,7 @@ type Options struct {
 	Dir    string
 	Origin string // of the house
 	Node   uint64
-	// SegmentBytes is when a new segment is begun; 0 is 32 MiB.
+	// SegmentBytes is when a new segment is begun; 0 is 16 MiB.
 	SegmentBytes int64
 }
 
