@@ -47,7 +47,8 @@ type Config struct {
 	// Role is told between two entries what this node is from now on, in the order of the entries: what it is told when it
 	// ceases to be active comes after everything it did as the active node, and before what others did.
 	Role func(Role)
-	// Fit says why this node cannot be the active one, nil when it can; it is asked each second. Nil is always.
+	// Fit says why this node cannot be the active one, nil when it can. It is asked each second, and no answer is a no. Nil
+	// is always fit.
 	Fit func() error
 	// RetainBytes of the log are kept at least, RetainMost at most for the sake of a full machine that lags behind while
 	// the other can send it a state. An arbiter, which has none, keeps what a machine may still need. 0 is 256 MiB and 4 GiB.
@@ -744,10 +745,12 @@ func (n *Node) setDurable() {
 }
 
 func (n *Node) askFit() {
-	if n.cfg.Fit == nil {
-		return
+	if n.cfg.Fit != nil {
+		n.setFit(n.cfg.Fit())
 	}
-	err := n.cfg.Fit()
+}
+
+func (n *Node) setFit(err error) {
 	was := n.unfit.Load()
 	if err == nil {
 		n.unfit.Store(nil)
@@ -759,13 +762,25 @@ func (n *Node) askFit() {
 	}
 }
 
+var errNoAnswer = errors.New("the check of what is needed to be active does not answer")
+
+// watchFit asks each second. Who does not answer is not fit: a device that hangs is as good as none.
 func (n *Node) watchFit() {
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
+	answer := make(chan error, 1)
+	asked := 0 // seconds ago
 	for {
 		select {
 		case <-every.C:
-			n.askFit()
+			if asked++; asked == 1 {
+				go func() { answer <- n.cfg.Fit() }()
+			} else {
+				n.setFit(errNoAnswer)
+			}
+		case err := <-answer:
+			asked = 0
+			n.setFit(err)
 		case <-n.quit:
 			return
 		}

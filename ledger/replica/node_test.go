@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -371,4 +372,31 @@ func TestNotOpened(t *testing.T) {
 	if _, err := Open(other); err == nil || !strings.Contains(err.Error(), `log of the house "house.example/log"`) {
 		t.Fatalf("another house: %v", err)
 	}
+}
+
+// A device that hangs is no better than one that says no.
+func TestFitDoesNotAnswer(t *testing.T) {
+	hang := make(chan struct{})
+	defer close(hang)
+	var mu sync.Mutex
+	hangs := ""
+	c := newTrio(t, func(cfg *Config) {
+		cfg.Fit = func() error {
+			mu.Lock()
+			is := hangs == cfg.Name
+			mu.Unlock()
+			if is {
+				<-hang
+			}
+			return nil
+		}
+	})
+	c.say("before")
+	a := c.active().self.Name
+	mu.Lock()
+	hangs = a
+	mu.Unlock()
+	c.active(a)
+	c.say("handed over")
+	c.same("A", "B")
 }
