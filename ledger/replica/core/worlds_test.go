@@ -53,6 +53,12 @@ type world struct {
 	changing string            // a node that is to join
 	replaces string
 	story    *strings.Builder
+
+	// Sabotage.
+	lying    bool // disks sync nothing
+	mute     bool // the arbiter never stands
+	hasty    bool // what is proposed is acknowledged
+	findings string
 }
 
 type flying struct {
@@ -94,7 +100,7 @@ type disk struct {
 
 func (d disk) Save(h *raftpb.HardState, es []*raftpb.Entry, sync bool) error {
 	if !d.n.torn {
-		return d.Log.Save(h, es, sync)
+		return d.Log.Save(h, es, sync && !d.n.w.lying)
 	}
 	if err := d.Log.Save(h, es, false); err != nil {
 		return err
@@ -127,6 +133,10 @@ func (w *world) tell(f string, v ...any) {
 
 func (w *world) fatal(f string, v ...any) {
 	w.t.Helper()
+	if w.sabotaged() {
+		w.findings = fmt.Sprintf(f, v...)
+		panic(found{})
+	}
 	lines := strings.Split(w.story.String(), "\n")
 	w.t.Fatalf("at %d: %s\n%s", w.now, fmt.Sprintf(f, v...), strings.Join(lines[max(0, len(lines)-60):], "\n"))
 }
@@ -300,6 +310,9 @@ func (n *node) propose() {
 	switch err := n.core.Propose(n.reign, data); {
 	case err == nil:
 		n.mine = say
+		if n.w.hasty {
+			n.w.acked[say] = true
+		}
 		n.work(nil)
 	case !errors.Is(err, core.ErrBusy) && !errors.Is(err, core.ErrNotLeader):
 		n.w.must(err)
@@ -320,7 +333,7 @@ func (w *world) pass() {
 	w.now++
 	for _, n := range w.up() {
 		for r := n.rate; r > 0 && n.core != nil; r-- {
-			if r >= 1 || w.rnd.Float64() < r {
+			if mute := w.mute && n.self.Arbiter && !n.core.State().Leader; !mute && (r >= 1 || w.rnd.Float64() < r) {
 				n.work(n.core.Tick())
 			}
 		}
@@ -584,6 +597,11 @@ func (w *world) converged(a *node) bool {
 func run(t *testing.T, seed uint64) string {
 	cryptotest.SetGlobalRandom(t, seed)
 	w := newWorld(t, seed)
+	w.live()
+	return w.story.String()
+}
+
+func (w *world) live() {
 	for _, name := range w.names {
 		w.nodes[name].open(false)
 	}
@@ -601,7 +619,6 @@ func run(t *testing.T, seed uint64) string {
 		}
 		w.heal()
 	}
-	return w.story.String()
 }
 
 // In no world are there two histories, nothing acknowledged is lost, no term has two active nodes, the arbiter is never
@@ -748,5 +765,41 @@ func TestMembers(t *testing.T) {
 	}
 	if len(slices.Collect(maps.Keys(ids))) != 1000 {
 		t.Error("two names have one number")
+	}
+}
+
+type found struct{}
+
+func (w *world) sabotaged() bool { return w.lying || w.mute || w.hasty }
+
+// The worlds find what is wrong: disks that sync nothing, an arbiter that never stands, answers before the commit.
+func TestSabotage(t *testing.T) {
+	for name, sabotage := range map[string]func(*world){
+		"disks that sync nothing":        func(w *world) { w.lying = true },
+		"an arbiter that never stands":   func(w *world) { w.mute = true },
+		"an answer before it is settled": func(w *world) { w.hasty = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(200) {
+				cryptotest.SetGlobalRandom(t, seed)
+				w := newWorld(t, seed)
+				sabotage(w)
+				func() {
+					defer func() {
+						if r := recover(); r != nil {
+							if _, ok := r.(found); !ok {
+								panic(r)
+							}
+						}
+					}()
+					w.live()
+				}()
+				if w.findings != "" {
+					t.Logf("seed %d: %.200s", seed, w.findings)
+					return
+				}
+			}
+			t.Error("it was not found")
+		})
 	}
 }
