@@ -28,7 +28,10 @@ func newMetrics(h *house.House, registry *prometheus.Registry) *metrics {
 	rounds := prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "countroom_rounds_settled_total", Help: "Rounds settled by this process."}, func() float64 {
 		return float64(h.Settled())
 	})
-	registry.MustRegister(m.requests, m.seconds, m.problems, rounds)
+	alarms := prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "countroom_chance_alarms_total", Help: "Alarms about the chance of a game that this process raised."}, func() float64 {
+		return float64(h.Alarmed())
+	})
+	registry.MustRegister(m.requests, m.seconds, m.problems, rounds, alarms, monitors{h})
 	registry.MustRegister(h.Ledger().Collectors()...)
 	registry.MustRegister(h.Collectors()...)
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -62,5 +65,28 @@ func (m *routeMetrics) observe(status int, took time.Duration) {
 		m.usual.Inc()
 	} else {
 		m.all.requests.WithLabelValues(m.route.method, m.route.path, strconv.Itoa(status)).Inc()
+	}
+}
+
+// monitors shows how the monitors of the games' chance stand.
+type monitors struct{ house *house.House }
+
+var (
+	chanceRounds    = prometheus.NewDesc("countroom_chance_rounds", "Rounds of the game's release that its monitor has seen.", []string{"game"}, nil)
+	chanceEvidence  = prometheus.NewDesc("countroom_chance_evidence_bits", "Evidence against the chance of a game, of the component that has most.", []string{"game", "component"}, nil)
+	chanceThreshold = prometheus.NewDesc("countroom_chance_threshold_bits", "Evidence at which there is an alarm.", []string{"game"}, nil)
+)
+
+func (m monitors) Describe(ch chan<- *prometheus.Desc) {
+	ch <- chanceRounds
+	ch <- chanceEvidence
+	ch <- chanceThreshold
+}
+
+func (m monitors) Collect(ch chan<- prometheus.Metric) {
+	for _, v := range m.house.Monitors() {
+		ch <- prometheus.MustNewConstMetric(chanceRounds, prometheus.GaugeValue, float64(v.Rounds), v.Game)
+		ch <- prometheus.MustNewConstMetric(chanceEvidence, prometheus.GaugeValue, float64(v.Evidence), v.Game, v.Strongest)
+		ch <- prometheus.MustNewConstMetric(chanceThreshold, prometheus.GaugeValue, float64(v.Threshold), v.Game)
 	}
 }

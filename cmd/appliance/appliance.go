@@ -62,10 +62,12 @@ type Config struct {
 	Limits     epoch.Limits        // of seed epochs
 	SessionAge time.Duration       // of player sessions
 	Games      []*slots.Definition // default the bundled game
-	QueueMost  int
-	CacheRows  int
-	IndexRun   int
-	Reserve    uint64 // bytes of disk below which commands are refused
+	// SuspendOnAlarm takes a game out of play when its monitor of chance raises an alarm.
+	SuspendOnAlarm bool
+	QueueMost      int
+	CacheRows      int
+	IndexRun       int
+	Reserve        uint64 // bytes of disk below which commands are refused
 
 	// LedgerOnly opens the log without its house: nothing is appended.
 	LedgerOnly bool
@@ -189,7 +191,7 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	a.House, err = house.Open(ctx, a.Ledger, house.Config{
 		Origin: origin, Node: cfg.Node, Release: cfg.Release, Keys: public, Games: cfg.Games,
 		Seeds: k.seeds, Sealer: k.seal, Secret: secretsOf(pool), Limits: cfg.Limits, Sources: sourcesOf{pool}, SourcesMinimum: uint64(pool.Minimum()),
-		TokenKey: k.token, VaultKey: k.vault, SessionAge: cfg.SessionAge, Log: cfg.Log,
+		TokenKey: k.token, VaultKey: k.vault, SessionAge: cfg.SessionAge, SuspendOnAlarm: cfg.SuspendOnAlarm, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err

@@ -51,6 +51,12 @@ func printReport(w io.Writer, r *verify.Report) {
 			fmt.Fprintf(w, "  cashier, %s: deposits %s, withdrawals %s\n", c.Currency, c.Deposits, c.Withdrawals)
 		}
 	}
+	if len(r.Chance) > 0 {
+		fmt.Fprintf(w, "\nchance, while it was played\n")
+		for _, c := range r.Chance {
+			fmt.Fprintf(w, "  %s: %d rounds, strongest evidence %d of %d bits (%s), %d alarms\n", c.Game, c.Rounds, c.Evidence, c.Threshold, c.Strongest, c.Alarms)
+		}
+	}
 	if r.Size > 0 {
 		fmt.Fprintln(w)
 	}

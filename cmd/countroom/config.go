@@ -60,6 +60,10 @@ type config struct {
 		RevealDelay time.Duration `yaml:"reveal_delay"`
 	} `yaml:"epoch"`
 
+	Chance struct {
+		Suspend bool `yaml:"suspend"`
+	} `yaml:"chance"`
+
 	ReserveMiB uint64        `yaml:"reserve_mib"`
 	QueueMost  int           `yaml:"queue_most"`
 	DrainDelay time.Duration `yaml:"drain_delay"`
@@ -106,6 +110,7 @@ func (c *config) options() []option {
 		{"epoch-age", "longest life of a seed epoch, at most 10m", &c.Epoch.Age},
 		{"epoch-draws", "most draws of a seed epoch, at most 1048576", &c.Epoch.Draws},
 		{"epoch-reveal-delay", "time from the end of an epoch to the reveal of its seed", &c.Epoch.RevealDelay},
+		{"chance-suspend", "take a game out of play when its monitor of chance raises an alarm", &c.Chance.Suspend},
 		{"reserve-mib", "free disk below which commands are refused", &c.ReserveMiB},
 		{"queue-most", "commands that may be under way before others are refused", &c.QueueMost},
 		{"drain-delay", "time between saying not ready and closing the door", &c.DrainDelay},

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"strconv"
 
+	"countroom/games/monitor"
 	"countroom/games/players"
 	"countroom/games/rounds"
 	"countroom/ledger/book"
@@ -23,7 +24,7 @@ import (
 
 // Version is the version of the rows that Fold makes. Stored rows of another
 // version are built anew from the log.
-const Version = 5
+const Version = 6
 
 // ErrUnknownType says that an entry is of a type this code does not know.
 var ErrUnknownType = fmt.Errorf("%w: unknown entry type", entry.ErrFormat)
@@ -57,6 +58,10 @@ func New(typ string) (entry.Record, error) {
 		return new(rounds.GameEnabled), nil
 	case "game.disabled":
 		return new(rounds.GameDisabled), nil
+	case "chance.alarmed":
+		return new(monitor.Alarmed), nil
+	case "chance.observed":
+		return new(monitor.Observed), nil
 	case "player.created":
 		return new(players.Created), nil
 	case "player.state-changed":
@@ -105,7 +110,7 @@ func Decode(leaf []byte) (entry.Record, error) {
 // Kinds are the rows of all books.
 var Kinds = func() book.Kinds {
 	all := book.Kinds{}
-	for _, k := range []book.Kinds{system.Kinds, officers.Kinds, keys.Kinds, wallet.Kinds, players.Kinds, rounds.Kinds, epoch.Kinds, noise.Kinds} {
+	for _, k := range []book.Kinds{system.Kinds, officers.Kinds, keys.Kinds, wallet.Kinds, players.Kinds, rounds.Kinds, monitor.Kinds, epoch.Kinds, noise.Kinds} {
 		maps.Copy(all, k)
 	}
 	return all
@@ -142,6 +147,7 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		func() error { return wallet.Fold(rows, r) },
 		func() error { return players.Fold(rows, r) },
 		func() error { return rounds.Fold(rows, index, r) },
+		func() error { return monitor.Fold(rows, index, r) },
 		func() error { return epoch.Fold(rows, index, r) },
 		func() error { return foldNoise(rows, index, r) },
 	} {

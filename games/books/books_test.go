@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"countroom/games/books"
+	"countroom/games/monitor"
 	"countroom/games/players"
 	"countroom/games/rounds"
 	"countroom/games/slots"
@@ -356,6 +357,11 @@ func everyRecord() []entry.Record {
 		&rounds.GameDisabled{Header: request(), Game: text(), Reason: hash()},
 		&keys.Introduced{Header: request(), Algorithm: text(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}}, Assurance: text(), Public: text(), Role: text(), SignatureNew: []byte{next()}, SignatureOld: []byte{next()}},
 		&keys.Retired{Header: request(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}}, Public: text(), Reason: hash(), Role: text()},
+		&monitor.Alarmed{Header: header(), Evidence: uint64(next()), Game: text(), Maths: hash(), Monitor: text(), Round: uint64(next()), Rounds: uint64(next()), Suspended: true},
+		&monitor.Observed{
+			Header: header(), Bets: []monitor.Bet{{Name: text(), Evidence: -int64(next()), Alarmed: true}}, Game: text(), Maths: hash(), Rounds: uint64(next()),
+			Streams: []monitor.Stream{{Name: text(), Evidence: int64(next()), Alarmed: true, Counts: []uint64{uint64(next())}, Block: []uint64{uint64(next())}}}, Through: uint64(next()),
+		},
 		&officers.Enrolled{Header: request(), Algorithm: text(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}, {Officer: text(), Signature: []byte{next()}}}, Officer: text(), Public: []byte{next()}},
 		&noise.Failed{Header: header(), Count: number(), Group: text(), Groups: number(), Minimum: number(), Reason: text(), Source: text()},
 		&noise.Restored{Header: header(), Count: number(), Group: text(), Groups: number(), Minimum: number(), Source: text()},

@@ -78,6 +78,9 @@ type Config struct {
 	VaultKey   [32]byte      // personal data is encrypted under it
 	SessionAge time.Duration // default 12 hours
 
+	// SuspendOnAlarm takes a game out of play when its monitor raises an alarm.
+	SuspendOnAlarm bool
+
 	Log *slog.Logger
 }
 
@@ -102,6 +105,9 @@ type House struct {
 		last  time.Time
 	}
 	settled atomic.Uint64
+
+	monitors monitors
+	alarmed  atomic.Uint64
 
 	quit chan struct{}
 	done sync.WaitGroup
@@ -176,6 +182,7 @@ func Open(ctx context.Context, l *ledger.Ledger, cfg Config) (*House, error) {
 	}
 	h.seeds.init(h)
 	h.sources.init(h)
+	h.monitors.h = h
 	for _, d := range cfg.Games {
 		g, err := compile(d)
 		if err != nil {

@@ -56,9 +56,13 @@ func (h *House) begin(ctx context.Context, planned bool) error {
 	} else if err != nil {
 		return err
 	}
-	h.done.Add(2)
+	if err := h.monitors.begin(ctx); err != nil {
+		return fmt.Errorf("monitors of chance: %w", err)
+	}
+	h.done.Add(3)
 	go h.seeds.tend()
 	go h.seeds.reach()
+	go h.monitors.tend()
 	if h.cfg.Sources != nil {
 		h.done.Add(1)
 		go h.sources.tend()

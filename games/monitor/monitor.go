@@ -41,7 +41,7 @@ import (
 const WindowRounds = 1 << 20
 
 // ObservedRounds is how often what was counted is written down.
-const ObservedRounds = 1 << 16
+const ObservedRounds = 1 << 14
 
 // blockEvents is how many events of a stream are weighed at once, all by the prediction before the first of them.
 const blockEvents = 256

@@ -263,6 +263,9 @@ func TestOwed(t *testing.T) {
 	if err := b.watch.Take(&o); err == nil {
 		t.Error("other evidence was taken")
 	}
+	for range monitor.ObservedRounds { // the false one stood for the true one
+		b.round(nil)
+	}
 	late := 0
 	for range monitor.ObservedRounds {
 		if b.watch.Late(game) != nil {

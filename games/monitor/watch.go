@@ -103,34 +103,46 @@ func (w *Watch) Games(yield func(id string, g *Game) bool) {
 	}
 }
 
-// Take takes an entry that the house made: it must be the one owed next.
+// Take takes an entry that the house made: it must be the one owed next. What is about rounds that were counted before Resume
+// is passed over.
 func (w *Watch) Take(r entry.Record) error {
 	var game string
 	var is entry.Record
+	before := func(index uint64) bool {
+		g := w.games[game]
+		return g != nil && index <= g.since
+	}
 	switch r := r.(type) {
 	case *Alarmed:
-		game = r.Game
+		if game = r.Game; before(r.Round) {
+			return nil
+		}
 		plain := *r
 		plain.Header, plain.Suspended = blank, false
 		is = &plain
 	case *Observed:
-		game = r.Game
+		if game = r.Game; before(r.Through) {
+			return nil
+		}
 		plain := *r
 		plain.Header = blank
 		is = &plain
 	default:
 		return nil
 	}
+	found := text(is)
 	owed := w.Owed(game)
 	if owed == nil {
-		return fmt.Errorf("%w: nothing is owed", ErrOwed)
+		return &OwedError{Want: "none", Found: string(found)}
 	}
-	want, found := text(owed), text(is)
+	want := text(owed)
+	if owed.Type() == r.Type() { // a false one stands for the true one, so that it is found once
+		g := w.games[game]
+		g.owed = g.owed[1:]
+	}
 	if !bytes.Equal(want, found) {
 		return &OwedError{Want: string(want), Found: string(found)}
 	}
-	g := w.games[game]
-	g.owed = g.owed[1:]
 	return nil
 }
 

@@ -3,6 +3,7 @@ package verify
 import (
 	"strings"
 
+	"countroom/games/monitor"
 	"countroom/games/players"
 	"countroom/games/rounds"
 	"countroom/ledger/book"
@@ -41,7 +42,7 @@ func (r *replay) caused(e entry.Record, broken func(rule, expected, found string
 			actor = byHouse
 		}
 	case *system.HouseCreated, *system.HouseActive, *system.PairActive, *system.HouseRestored, *system.ClockStepped, *system.AlarmRaised, *epoch.Committed, *epoch.CommittedV1, *epoch.Activated, *epoch.ActivatedV1, *epoch.Closed, *epoch.Revealed,
-		*noise.Failed, *noise.Restored:
+		*noise.Failed, *noise.Restored, *monitor.Alarmed, *monitor.Observed:
 		actor = byHouse
 	}
 	if h.Actor != actor && !(actor == bySession && strings.HasPrefix(h.Actor, bySession)) {

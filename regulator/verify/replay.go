@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"countroom/games/books"
+	"countroom/games/monitor"
 	"countroom/games/rounds"
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
@@ -78,6 +79,8 @@ type replay struct {
 	}
 	replayed uint64
 	missed   uint64 // rounds that could not be recomputed
+	watch    *monitor.Watch
+	alarms   map[string]uint64 // that monitors raised, by game
 }
 
 type totalsKey struct{ game, currency string }
@@ -94,6 +97,7 @@ func newReplay(report *Report, opts Options, v note.Verifier, all []kept) *repla
 	return &replay{
 		report: report, opts: opts, v: v, kept: all, rows: book.Memory{}, ids: newSet(), keys: newSet(), secrets: map[[32]byte]uint64{},
 		draws: map[uint64]*draws{}, totals: map[totalsKey]*Totals{}, cash: map[string]*Cash{},
+		watch: monitor.NewWatch(), alarms: map[string]uint64{},
 	}
 }
 
@@ -297,6 +301,7 @@ func (r *replay) entry(index uint64, e entry.Record, played bool, faults []fault
 			r.missed++
 		}
 		r.round(index, settled)
+		r.watchRound(index, settled, broken)
 	} else {
 		r.report.Types[e.Type()]++
 		r.after(index, e, broken)
@@ -482,6 +487,8 @@ func (r *replay) after(index uint64, e entry.Record, broken func(rule, expected,
 		if k := keys.Current(r.rows, system.RoleSeeds); k != nil {
 			r.seeds = p256(k.Public)
 		}
+	case *rounds.GameEnabled, *monitor.Alarmed, *monitor.Observed:
+		r.watchEntry(index, e, broken)
 	}
 }
 
@@ -572,6 +579,7 @@ func (r *replay) finish() error {
 	slices.SortFunc(rep.Games, func(a, b Totals) int {
 		return cmp.Or(cmp.Compare(a.Game, b.Game), cmp.Compare(a.Currency, b.Currency))
 	})
+	r.watched()
 	for _, c := range r.cash {
 		rep.Cash = append(rep.Cash, *c)
 	}

@@ -69,6 +69,7 @@ type Report struct {
 	Rounds  Rounds   `json:"rounds"`
 	Games   []Totals `json:"games"`
 	Cash    []Cash   `json:"cash"`
+	Chance  []Chance `json:"chance"`
 	Known   uint64   `json:"known"` // receipts and checkpoints of outsiders that were compared
 
 	Findings  []Finding `json:"findings"`
@@ -155,6 +156,16 @@ type Cash struct {
 	Withdrawals Sum    `json:"withdrawals"`
 }
 
+// Chance is what the monitor of a game saw of its present release.
+type Chance struct {
+	Game      string `json:"game"`
+	Rounds    uint64 `json:"rounds"`
+	Alarms    uint64 `json:"alarms"`         // in the log
+	Strongest string `json:"strongest"`      // component with the most evidence in the present window
+	Evidence  int64  `json:"evidence_bits"`  // its evidence
+	Threshold uint64 `json:"threshold_bits"` // at which there is an alarm
+}
+
 // Sum adds up amounts of the log without limit.
 type Sum struct {
 	low  int64
@@ -183,7 +194,7 @@ func (s Sum) String() string { return s.Big().String() }
 func (s Sum) MarshalJSON() ([]byte, error) { return []byte(s.String()), nil }
 
 func newReport() *Report {
-	return &Report{Types: map[string]uint64{}, Keys: []KeyUse{}, Games: []Totals{}, Cash: []Cash{}, Findings: []Finding{}, Warnings: []string{}, Unchecked: []string{}}
+	return &Report{Types: map[string]uint64{}, Keys: []KeyUse{}, Games: []Totals{}, Cash: []Cash{}, Chance: []Chance{}, Findings: []Finding{}, Warnings: []string{}, Unchecked: []string{}}
 }
 
 // Log checks a whole log. Evidence against the house is in the report's

@@ -14,6 +14,7 @@ import beacon
 import canonical
 import chance
 import ed25519
+import monitor
 import p256
 import records
 import slots
@@ -131,6 +132,16 @@ class Officer:
 
 
 @dataclass
+class Watched:
+    """The release of a game that is watched, and what was last written down of it."""
+
+    maths: str
+    since: int
+    rounds: int = 0
+    through: int = 0
+
+
+@dataclass
 class Enabled:
     """A game and the index of its latest game.enabled."""
 
@@ -241,6 +252,8 @@ class Books:
         self.unread = False  # an entry is of a type that is not known
         self._sources = Sources()
         self._failures: collections.Counter[str] = collections.Counter()  # by source
+        self._watched: dict[str, Watched] = {}
+        self._monitors: dict[str, monitor.Monitor] = {}
 
     @property
     def rounds_unproven(self) -> int:
@@ -273,6 +286,9 @@ class Books:
         for n in range(self._revealed + 1, self._closed + 1):
             if self._late(n, "has not come out"):
                 self.unchecked.append(f"the draws of epoch {n}, whose secret is kept back")
+        for name, watching in self._monitors.items():
+            if watching.owed and watching.owed[0].entry["type"] == "chance.alarmed":
+                self.warnings.append(f"game {name}: an alarm of its monitors is not in the log yet")
         if self.rounds_unplayed:
             self.unchecked.append(f"{self.rounds_unplayed} rounds of games that cannot be played")
 
@@ -644,6 +660,39 @@ class Books:
         self._demand(was == digest, "game-release", f"{was}, as it was enabled before")
         self._demand(before is not None or len(self._games) < GAMES_MOST, "games-most", f"at most {GAMES_MOST} games")
         self._games[entry["game"]] = Enabled(self.size)
+        if entry["game"] not in self._watched or self._watched[entry["game"]].maths != digest:
+            self._watched[entry["game"]] = Watched(digest, self.size)
+        watching = self._monitors.get(entry["game"])
+        if self.size in self._definitions and (watching is None or watching.maths != digest):
+            definition = canonical.read_any(entry["definition"])
+            symbols = [symbol["name"] for symbol in definition["symbols"]]
+            self._monitors[entry["game"]] = monitor.Monitor(entry["game"], digest, definition["strips"], symbols)
+
+    def _release(self, entry: dict) -> Watched:
+        """Demands the release of a game that is watched."""
+        watched = self._watched.get(entry["game"])
+        own = watched is not None and watched.maths == entry["maths"]
+        self._demand(own, "chance-game", "the maths that the game was enabled with last")
+        return watched
+
+    def _chance_alarmed(self, entry: dict, at: int) -> None:
+        self._release(entry)
+        if entry["suspended"]:
+            self._game(entry["game"], "game-state").on = False
+        self._owed(entry, "chance-alarm")
+
+    def _chance_observed(self, entry: dict, at: int) -> None:
+        watched = self._release(entry)
+        rounds = watched.rounds + monitor.OBSERVED
+        self._demand(entry["rounds"] == rounds, "chance-observed", f"{rounds} rounds")
+        later = max(watched.since, watched.through) < entry["through"] < self.size
+        self._demand(later, "chance-observed", "a round that was not counted before")
+        watched.rounds, watched.through = entry["rounds"], entry["through"]
+        self._owed(entry, "chance-observed")
+
+    def _owed(self, entry: dict, rule: str) -> None:
+        watching = self._monitors.get(entry["game"])
+        self._expect(watching is not None and watching.take(entry), rule, "what is owed next about the game")
 
     def _game_disabled(self, entry: dict, at: int) -> None:
         self._game(entry["game"], "game-state").on = False
@@ -676,6 +725,9 @@ class Books:
             epoch.to_prove.append(Draw(self.size, game, reference, n, draw["r"]))
         self.rounds += 1
         self._total(currency, rounds=1, stakes=stake, payouts=payout)
+        if name in self._monitors:
+            self._monitors[name].round(self.size, draw["values"], payout, stake)
+            self._expect(not self._monitors[name].late(), "chance-late", "what is owed about the game")
 
     def _in_session(self, entry: dict, at: int) -> None:
         kind, _, uuid = entry["actor"].partition("/")

@@ -65,6 +65,35 @@ OF_THE_HOUSE: dict[str, dict[str, Shape]] = {
         "signed": integer,
         "size": integer,
     },
+    "chance.alarmed": {
+        "evidence": integer,
+        "game": text(32),
+        "maths": hexadecimal(32),
+        "monitor": text(32),
+        "round": integer,
+        "rounds": integer,
+        "suspended": boolean,
+    },
+    "chance.observed": {
+        "bets": items(members({"alarmed": boolean, "evidence": signed, "name": text(32)}), 0, 16),
+        "game": text(32),
+        "maths": hexadecimal(32),
+        "rounds": integer,
+        "streams": items(
+            members(
+                {
+                    "alarmed": boolean,
+                    "block": items(integer, 0, 256),
+                    "counts": items(integer, 0, 256),
+                    "evidence": signed,
+                    "name": text(32),
+                }
+            ),
+            0,
+            16,
+        ),
+        "through": integer,
+    },
     "clock.stepped": {"step_microseconds": signed},
     "alarm.raised": {"about": hexadecimal(32), "alarm": text(64), "count": integer},
     "seed.committed": {

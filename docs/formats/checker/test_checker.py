@@ -14,6 +14,7 @@ import canonical
 import chance
 import check
 import ed25519
+import monitor
 import p256
 import records
 import slots
@@ -239,6 +240,32 @@ class Slots(unittest.TestCase):
         ):
             with self.subTest(change):
                 self.assertRaises(slots.NotPlayable, slots.Game, self.definition | change)
+
+
+class Chance(unittest.TestCase):
+    def test_logarithms_and_bets(self) -> None:
+        for case in vectors("monitor.json")["logarithms"]:
+            self.assertEqual(monitor.logarithm(int(case["n"])), case["l"])
+        (theory,) = monitor.THEORIES.values()
+        for case in vectors("monitor.json")["bets"]:
+            bet = monitor.low_bet(int(case["name"].split("/")[1]), *theory)
+            self.assertEqual((bet.name, bet.gain, bet.loss), (case["name"], case["a"], case["b"]))
+
+    def test_states(self) -> None:
+        definition = canonical.read_any(records.read(example("game.enabled.json"))["definition"])
+        game = slots.Game(definition)
+        (maths,) = monitor.THEORIES
+        symbols = [symbol["name"] for symbol in definition["symbols"]]
+        watching = monitor.Monitor(game.id, maths, definition["strips"], symbols)
+        for state in vectors("monitor.json")["states"]:
+            while watching.rounds < state["rounds"]:
+                n = watching.rounds + 1
+                r = hashlib.sha256(f"countroom monitor vector {n}".encode()).digest()
+                values, _, payout = game.play(r, 100)
+                watching.round(n, values, payout, 100)
+            for kind in ("streams", "bets"):
+                for is_, want in zip(watching.state()[kind], state[kind], strict=True):
+                    self.assertEqual(is_ | want, is_)
 
 
 class Log(unittest.TestCase):

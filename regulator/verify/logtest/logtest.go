@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"countroom/games/books"
+	"countroom/games/monitor"
 	"countroom/games/players"
 	"countroom/games/rounds"
 	"countroom/games/slots"
@@ -74,6 +75,8 @@ type House struct {
 	Sources []epoch.Source
 	// Now is the time of the next entry.
 	Now entry.Time
+	// Silent keeps back what the monitors of chance find.
+	Silent bool
 
 	cfg     Config
 	random  *rand.ChaCha8
@@ -90,6 +93,7 @@ type House struct {
 	secrets map[uint64]*Secret
 	games   map[string]*slots.Machine // the latest definition of each
 	play    books.Play
+	watch   *monitor.Watch
 }
 
 // Secret is what the house hides of an epoch.
@@ -128,7 +132,7 @@ func Empty(cfg Config) *House {
 	var seed [32]byte
 	binary.LittleEndian.PutUint64(seed[:], cfg.Seed)
 	h := &House{
-		cfg: cfg, games: map[string]*slots.Machine{cfg.Game.ID: machine}, random: rand.NewChaCha8(seed), rows: book.Memory{}, tiles: fstest.MapFS{}, secrets: map[uint64]*Secret{},
+		cfg: cfg, games: map[string]*slots.Machine{cfg.Game.ID: machine}, random: rand.NewChaCha8(seed), rows: book.Memory{}, tiles: fstest.MapFS{}, secrets: map[uint64]*Secret{}, watch: monitor.NewWatch(),
 		Now: entry.TimeOf(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)), Sources: []epoch.Source{Source("test", "kernel")},
 	}
 	h.builder.OnTile = func(t tlog.Tile) {
@@ -210,6 +214,16 @@ func (h *House) Append(r entry.Record) (index uint64) {
 	}
 	if err := books.Fold(h.rows, index, r); err != nil {
 		h.force(index, r)
+	}
+	switch r := r.(type) {
+	case *rounds.GameEnabled:
+		if m := h.games[r.Game]; m != nil {
+			h.watch.Enabled(r.Game, r.Maths, m.Definition())
+		}
+	case *rounds.Settled:
+		h.watch.Round(index, r)
+	default:
+		_ = h.watch.Take(r) // an insider's entry need not be owed
 	}
 	leaf := must(entry.Append(nil, r))
 	if h.TamperLeaf != nil {
@@ -430,7 +444,13 @@ func (h *House) Spin(p Player, stake int64) uint64 {
 	h.Turn()
 	r := h.Round(p, stake)
 	h.Settle(r)
-	return h.Append(r)
+	index := h.Append(r)
+	if !h.Silent {
+		for owed := h.watch.Owed(r.Game); owed != nil; owed = h.watch.Owed(r.Game) {
+			h.Append(owed)
+		}
+	}
+	return index
 }
 
 // Round works out a player's next round, all but its postings.
