@@ -110,7 +110,7 @@ func (w *Watch) Take(r entry.Record) error {
 	var is entry.Record
 	before := func(index uint64) bool {
 		g := w.games[game]
-		return g != nil && index <= g.since
+		return g != nil && g.since > 0 && index <= g.since
 	}
 	switch r := r.(type) {
 	case *Alarmed:
