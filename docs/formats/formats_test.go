@@ -264,8 +264,9 @@ func TestEntriesNamesEveryMember(t *testing.T) {
 	log := tell(t)
 	told := sections(documents(t)["entries.md"])
 	for _, typ := range types(t) {
-		v := must(entry.Parse(read(t, "examples/"+typ+".json")))
-		want := slices.DeleteFunc(allMembers(log.leaves, typ), func(name string) bool { return slices.Contains(header, name) })
+		example := read(t, "examples/"+typ+".json")
+		v := must(entry.Parse(example))
+		want := slices.DeleteFunc(allMembers(append(slices.Clone(log.leaves), example), typ), func(name string) bool { return slices.Contains(header, name) })
 		var got []string
 		for _, m := range tableRow.FindAllStringSubmatch(told[typ], -1) {
 			got = append(got, m[1])
