@@ -55,6 +55,12 @@ type Config struct {
 
 	// Keys say where the keys are; what is not set is a file in Dir/keys.
 	Keys KeyURIs
+	// Signatures is how many checkpoints the key is asked to sign at once; default 1
+	// of a file and 4 of a device.
+	Signatures int
+	// Escrow are files with the public keys of those to whom each seed is sealed as
+	// well, the inner one first; empty: to nobody.
+	Escrow []string
 
 	// Witnesses cosign checkpoints; none by default.
 	Witnesses cosign.Config
@@ -162,11 +168,14 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	if machine.WrapSigner != nil {
 		checkpoints = machine.WrapSigner(checkpoints)
 	}
+	if cfg.Signatures == 0 && !k.inMemory() {
+		cfg.Signatures = 4
+	}
 	a.Ledger, err = ledger.Open(ctx, ledger.Config{
 		Origin: origin, Store: a.Store, Books: house.Books(), Guard: a.guard, Signer: checkpoints,
 		Clock: machine.Clock, Log: cfg.Log, Fatal: cfg.Fatal, Turn: machine.Turn,
 		QueueMost: cfg.QueueMost, CacheRows: cfg.CacheRows, IndexRun: cfg.IndexRun, ReadOnly: a.ReadOnly,
-		Witnesses: cfg.Witnesses,
+		Witnesses: cfg.Witnesses, Signatures: cfg.Signatures,
 	})
 	if err != nil {
 		return nil, err
@@ -188,9 +197,14 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	if err != nil {
 		return nil, err
 	}
+	escrow, err := escrowTo(files, origin, cfg.Escrow)
+	if err != nil {
+		return nil, err
+	}
 	a.House, err = house.Open(ctx, a.Ledger, house.Config{
 		Origin: origin, Node: cfg.Node, Release: cfg.Release, Keys: public, Games: cfg.Games,
 		Seeds: k.seeds, Sealer: k.seal, Secret: secretsOf(pool), Limits: cfg.Limits, Sources: sourcesOf{pool}, SourcesMinimum: uint64(pool.Minimum()),
+		Escrow:   escrow,
 		TokenKey: k.token, VaultKey: k.vault, SessionAge: cfg.SessionAge, SuspendOnAlarm: cfg.SuspendOnAlarm, Log: cfg.Log,
 	})
 	if err != nil {

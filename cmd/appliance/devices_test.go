@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,6 +25,7 @@ import (
 	"countroom/ledger/system"
 	"countroom/regulator/verify"
 	"countroom/rngcert/epoch"
+	"countroom/rngcert/escrow"
 )
 
 // hallOfDevices is a house over HTTP whose keys are in devices.
@@ -31,6 +33,9 @@ type hallOfDevices struct {
 	t    *testing.T
 	dir  string
 	keys appliance.KeyURIs
+
+	escrow      []string
+	revealAfter uint64 // seconds
 
 	a       *appliance.Appliance
 	server  *httptest.Server
@@ -41,9 +46,9 @@ type hallOfDevices struct {
 func (h *hallOfDevices) open() error {
 	h.t.Helper()
 	a, err := appliance.Open(h.t.Context(), appliance.Config{
-		Dir: h.dir, Origin: "casino.example/devices", Release: "test", Keys: h.keys, Reserve: 1, Log: slog.New(slog.DiscardHandler),
+		Dir: h.dir, Origin: "casino.example/devices", Release: "test", Keys: h.keys, Escrow: h.escrow, Reserve: 1, Log: slog.New(slog.DiscardHandler),
 		// Epochs that end after a few draws use the seeds and the sealing key often.
-		Limits: epoch.Limits{AgeSeconds: 600, Draws: 4},
+		Limits: epoch.Limits{AgeSeconds: 600, Draws: 4, RevealDelaySeconds: h.revealAfter},
 		Fatal:  func(err error) { h.t.Error(err) },
 	})
 	if err != nil {
@@ -300,6 +305,76 @@ func TestHouseWithSeedsSignedByATPM(t *testing.T) {
 	device.Start()
 	h.spin(6)
 	h.check()
+}
+
+// A house escrows its seeds and goes away before it reveals any. From what is left
+// of its log regulator and laboratory replay the epochs.
+func TestHouseEscrowsItsSeeds(t *testing.T) {
+	dir := t.TempDir()
+	var keys []*escrow.Key
+	h := &hallOfDevices{t: t, dir: filepath.Join(dir, "house"), revealAfter: 3600}
+	for i, name := range []string{"regulator.pub", "laboratory.pub"} {
+		private, public, err := escrow.NewKey([32]byte{1: byte(i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := escrow.ParseKey(private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), public, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		keys, h.escrow = append(keys, key), append(h.escrow, filepath.Join(dir, name))
+	}
+	if err := h.open(); err != nil {
+		t.Fatal(err)
+	}
+	h.seat()
+	h.spin(6)
+	src, err := verify.HTTP(h.server.URL, h.a.Tokens.Regulator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	saved := filepath.Join(dir, "saved")
+	saving, err := verify.Save(src, saved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := verify.Options{VKey: h.a.Ledger.VKey(), Seed: 1}
+	report, err := verify.Log(t.Context(), saving, opts)
+	if err == nil {
+		err = saving.Done()
+	}
+	if err != nil || report.Seed == nil || report.Rounds.Proven != 0 {
+		t.Fatalf("%v, %+v", err, report)
+	}
+	h.close()
+	box, err := report.Seed.Take(keys[1])
+	if err == nil {
+		box, err = box.Take(keys[0])
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.Opened = []verify.Opened{{Name: "opened", Box: box}}
+	report, err = verify.Log(t.Context(), verify.Dir(os.DirFS(saved)), opts)
+	if err != nil || !report.OK() || report.Rounds.Proven != 4 || report.Epochs.Opened != 1 {
+		t.Errorf("%v, %+v", err, report)
+	}
+
+	// Keys that would let one party open a seed alone, or are none, start no house.
+	for what, names := range map[string][]string{
+		"one": h.escrow[:1], "one twice": {h.escrow[0], h.escrow[0]}, "no file": {h.escrow[0], filepath.Join(dir, "none")}, "no key": {h.escrow[0], filepath.Join(dir, "house", "log.vkey")},
+	} {
+		other := &hallOfDevices{t: t, dir: t.TempDir(), escrow: names}
+		if err := other.open(); err == nil || !strings.Contains(err.Error(), "escrow") {
+			t.Errorf("%s: %v", what, err)
+			if err == nil {
+				other.close()
+			}
+		}
+	}
 }
 
 // What an operator gets wrong is told, with what to do, and no log is begun.

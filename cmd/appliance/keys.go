@@ -21,6 +21,9 @@ import (
 	"countroom/hardware/signer"
 	"countroom/ledger/system"
 	"countroom/ledger/tlog"
+	"countroom/rngcert/chance"
+	"countroom/rngcert/epoch"
+	"countroom/rngcert/escrow"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -108,6 +111,40 @@ func openOrMake[K, F any](uri string, founded bool, reach func(F) (K, error), op
 		return reach(open)
 	}
 	return k, err
+}
+
+// inMemory tells whether checkpoints are signed without asking a device.
+func (k *keys) inMemory() bool {
+	return k.checkpoint.Assurance() == signer.AssuranceSoftware || k.checkpoint.Assurance() == signer.AssuranceSealed
+}
+
+// escrowTo returns what seals seeds to the holders of public keys in files, or
+// nil without any.
+func escrowTo(files Files, origin string, names []string) (func(n uint64, secret, salt [32]byte) (*epoch.Escrow, error), error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	var to []*escrow.Recipient
+	for _, name := range names {
+		text, err := files.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("escrow: %w", err)
+		}
+		r, err := escrow.ParseRecipient(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		to = append(to, r)
+	}
+	seal := func(n uint64, secret, salt [32]byte) (*epoch.Escrow, error) {
+		box, err := escrow.Seal(origin, n, chance.Commitment(origin, n, secret, salt), secret, salt, to...)
+		if err != nil {
+			return nil, err
+		}
+		return &epoch.Escrow{Recipients: box.Recipients, Sealed: box.Content}, nil
+	}
+	_, err := seal(0, [32]byte{}, [32]byte{}) // one key twice is better known now
+	return seal, err
 }
 
 // healthEvery is how often each key is tried, whether it is needed or not.

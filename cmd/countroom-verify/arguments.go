@@ -15,7 +15,8 @@ type arguments struct {
 
 	vkey, token, save string
 	history           string
-	known             []string
+	known, secrets    []string
+	seed              uint64 // of countroom-verify seed open
 	json              bool
 	workers           int // 0: not given
 }
@@ -29,7 +30,7 @@ func isDir(s string) bool {
 
 func parse(args []string) (*arguments, error) {
 	if len(args) == 0 {
-		return nil, errors.New("expected a command: receipt, log, version")
+		return nil, errors.New("expected a command: receipt, log, seed, version")
 	}
 	a := &arguments{}
 	var plain []string // what is no flag
@@ -78,6 +79,10 @@ func parse(args []string) (*arguments, error) {
 			file, err = next()
 			a.known = append(a.known, file)
 			known = true
+		case "secret":
+			var file string
+			file, err = next()
+			a.secrets = append(a.secrets, file)
 		case "json":
 			a.json = true
 			if given {
@@ -97,7 +102,7 @@ func parse(args []string) (*arguments, error) {
 		}
 	}
 	if len(plain) == 0 {
-		return nil, errors.New("expected a command: receipt, log, version")
+		return nil, errors.New("expected a command: receipt, log, seed, version")
 	}
 	a.command = plain[0]
 	what := ""
@@ -106,7 +111,7 @@ func parse(args []string) (*arguments, error) {
 		return a, nil
 	case "receipt":
 		what = "one FILE with a saved answer"
-		if a.token != "" || a.save != "" || a.known != nil || a.json || a.workers != 0 {
+		if a.token != "" || a.save != "" || a.known != nil || a.secrets != nil || a.json || a.workers != 0 {
 			return nil, errors.New("receipt: expected no flags but --vkey and --history")
 		}
 	case "log":
@@ -115,7 +120,7 @@ func parse(args []string) (*arguments, error) {
 			return nil, errors.New("log: expected no --history: the log itself leads from key to key")
 		}
 	default:
-		return nil, fmt.Errorf("unknown command %q: expected receipt, log or version", a.command)
+		return nil, fmt.Errorf("unknown command %q: expected receipt, log, seed or version", a.command)
 	}
 	if len(plain) != 2 {
 		return nil, fmt.Errorf("%s: expected %s, got %d arguments", a.command, what, len(plain)-1)

@@ -14,11 +14,13 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
 	"countroom/ledger/system"
 	"countroom/regulator/verify"
+	"countroom/rngcert/escrow"
 )
 
 // Exit codes.
@@ -44,8 +46,19 @@ const usage = `countroom-verify checks the records of a casino without trusting 
                        the log; every argument up to the next flag is such a file,
                        but for a URL or a directory, which is the log
       --save DIR       keep what was fetched from URL, to be checked again offline
+      --secret FILE    a seed that seed open gave: its epoch is replayed as if the house
+                       had revealed it; may be given again
       --json           print the report as one JSON document
       --workers N      bundles worked on at once
+
+  countroom-verify seed keygen NAME
+        make the keys of somebody to whom a house escrows its seeds: NAME.key, NAME.pub
+
+  countroom-verify seed open URL|DIR|FILE --key FILE --out FILE [flags]
+        take a layer off an escrowed seed: of a log (--vkey FILE --epoch N), of a saved
+        answer about its epoch (--vkey FILE), or of what the holder of the layer before
+        handed on. --key may be given again. When no layer is left the seed is held
+        against its commitment.
 
   countroom-verify version
   countroom-verify --help
@@ -63,6 +76,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == "seed" && !slices.Contains(args, "--help") {
+		return seed(ctx, args[1:], stdout, stderr)
+	}
 	a, err := parse(args)
 	switch {
 	case err != nil:
@@ -224,6 +240,18 @@ func checkLog(ctx context.Context, a *arguments, progress func(done, total uint6
 		}
 		opts.Known = append(opts.Known, verify.Known{Name: name, Data: data})
 	}
+	for _, name := range a.secrets {
+		data, err := read(name, nil, secretMost)
+		if err != nil {
+			return nil, err
+		}
+		box, err := escrow.Decode(data)
+		if err != nil {
+			return nil, fmt.Errorf("--secret %s: %w", name, err)
+		}
+		opts.Opened = append(opts.Opened, verify.Opened{Name: name, Box: box})
+	}
+	opts.Seed = a.seed
 	var src verify.Source
 	if isURL(a.subject) {
 		token := ""

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"countroom/ledger/system"
 	"countroom/regulator/verify/logtest"
 	"countroom/rngcert/epoch"
+	"countroom/rngcert/escrow"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -33,6 +35,9 @@ func TestMain(m *testing.M) {
 //	house DIR [fraud]   publishes a log of 300 rounds into DIR, with log.vkey,
 //	                    another.vkey, answer.json and kept.checkpoint beside it,
 //	                    all in the working directory
+//	                    and escrow its seeds to regulator.pub and laboratory.pub
+//	                    with the "frauds" escrow and escrow-false, and then write
+//	                    epoch.json, an answer about epoch 2
 //	house DIR rotated   the same, of a house that exchanges its checkpoint key on the
 //	                    way, with new.vkey and history.json
 //	serve DIR           serves DIR under $URL/log/, entries for the token in
@@ -55,7 +60,11 @@ func write(ts *testscript.TestScript, name string, data []byte) {
 }
 
 func publish(ts *testscript.TestScript, _ bool, args []string) {
-	h := logtest.New(logtest.Config{Seed: 11, Limits: epoch.Limits{AgeSeconds: 60, Draws: 100, RevealDelaySeconds: 2}})
+	h := logtest.Empty(logtest.Config{Seed: 11, Limits: epoch.Limits{AgeSeconds: 60, Draws: 100, RevealDelaySeconds: 2}})
+	if len(args) > 1 && strings.HasPrefix(args[1], "escrow") {
+		escrowSeeds(ts, h, args[1] == "escrow-false")
+	}
+	h.Begin()
 	who := []logtest.Player{h.Join(100_000), h.Join(100_000)}
 	h.Play(who, 100)
 	bet := uint64(0)
@@ -112,8 +121,33 @@ func publish(ts *testscript.TestScript, _ bool, args []string) {
 	for name, f := range h.Publish() {
 		write(ts, filepath.Join(args[0], filepath.FromSlash(name)), f.Data)
 	}
+	for i := range h.Size() {
+		if bytes.Contains(h.Leaf(i), []byte(`"epoch":2,"escrow"`)) {
+			write(ts, "epoch.json", h.Answer(i))
+		}
+	}
 	write(ts, "log.vkey", []byte(h.VKey+"\n"))
 	write(ts, "another.vkey", []byte(logtest.New(logtest.Config{Seed: 12}).VKey))
+}
+
+// escrowSeeds has a house seal its seeds to regulator.pub and laboratory.pub, or
+// something else in their place.
+func escrowSeeds(ts *testscript.TestScript, h *logtest.House, falsely bool) {
+	var to []*escrow.Recipient
+	for _, name := range []string{"regulator.pub", "laboratory.pub"} {
+		r, err := escrow.ParseRecipient([]byte(ts.ReadFile(name)))
+		ts.Check(err)
+		to = append(to, r)
+	}
+	h.Commitment = func(st *epoch.Statement, s *logtest.Secret) {
+		secret := s.Secret
+		if falsely {
+			secret[0] ^= 1
+		}
+		box, err := escrow.Seal("logtest.example/house", st.Epoch, st.Commitment, secret, s.Salt, to...)
+		ts.Check(err)
+		st.Escrow = &epoch.Escrow{Recipients: box.Recipients, Sealed: box.Content}
+	}
 }
 
 func settled(h *logtest.House, p logtest.Player) *rounds.Settled {

@@ -25,6 +25,9 @@ func printReport(w io.Writer, r *verify.Report) {
 		fmt.Fprintf(w, "replayed    %d entries, %s to %s\n", r.Replayed, r.First, r.Last)
 		fmt.Fprintf(w, "tree        %d hash tiles reproduced\n", r.Tiles)
 		fmt.Fprintf(w, "epochs      %d committed, %d closed, %d revealed\n", r.Epochs.Committed, r.Epochs.Closed, r.Epochs.Revealed)
+		if n := r.Epochs.Opened; n > 0 {
+			fmt.Fprintf(w, "            %d more opened by those to whom it was escrowed\n", n)
+		}
 		printOutside(w, r)
 		fmt.Fprintf(w, "rounds      %d outcomes recomputed; %d draws proven from revealed secrets, %d not yet provable\n", r.Rounds.Outcomes, r.Rounds.Proven, r.Rounds.Unproven)
 	}

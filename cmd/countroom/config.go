@@ -256,6 +256,13 @@ func (c *config) keys() appliance.KeyURIs {
 	return appliance.KeyURIs{Checkpoint: c.Keys.Checkpoint, Seeds: c.Keys.Seeds, Exports: c.Keys.Exports, Seal: c.Keys.Seal}
 }
 
+func (c *config) escrow() []string {
+	if c.Escrow.Inner == "" {
+		return nil
+	}
+	return []string{c.Escrow.Inner, c.Escrow.Outer}
+}
+
 // keysFlag declares --config for a command that needs a house's keys, and
 // returns what reads where they are.
 func keysFlag(cmd *cobra.Command) func() (appliance.KeyURIs, error) {

@@ -62,6 +62,7 @@ type replay struct {
 	restores []restore
 	seeds    *ecdsa.PublicKey
 	outside  outside
+	opened   map[uint64]opened   // by epoch: secrets that others opened
 	secrets  map[[32]byte]uint64 // revealed, with their epochs
 	last     entry.Time
 	ids      *set
@@ -96,7 +97,7 @@ type secret struct {
 func newReplay(report *Report, opts Options, v note.Verifier, all []kept) *replay {
 	return &replay{
 		report: report, opts: opts, v: v, kept: all, rows: book.Memory{}, ids: newSet(), keys: newSet(), secrets: map[[32]byte]uint64{},
-		draws: map[uint64]*draws{}, totals: map[totalsKey]*Totals{}, cash: map[string]*Cash{},
+		opened: map[uint64]opened{}, draws: map[uint64]*draws{}, totals: map[totalsKey]*Totals{}, cash: map[string]*Cash{},
 		watch: monitor.NewWatch(), alarms: map[string]uint64{},
 	}
 }
@@ -468,8 +469,10 @@ func (r *replay) after(index uint64, e entry.Record, broken func(rule, expected,
 		r.cashIn(string(e.Amount.Currency)).Withdrawals.add(e.Amount.Amount)
 	case *epoch.CommittedV1:
 		r.report.Epochs.Committed++
+		r.escrowed(index, &e.Statement, broken)
 	case *epoch.Committed:
 		r.report.Epochs.Committed++
+		r.escrowed(index, &e.Statement, broken)
 		if e.Minimum == 1 {
 			r.report.Epochs.OneSource++
 		}
@@ -553,6 +556,7 @@ func (r *replay) finish() error {
 	rep := r.report
 	rep.Replayed, rep.Last = r.replayed, r.last
 	err := r.vouch()
+	r.proveOpened()
 	if r.compare != nil {
 		r.compare.settle(rep.Size, r.restores)
 	}

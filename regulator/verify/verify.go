@@ -18,6 +18,7 @@ import (
 
 	"countroom/ledger/entry"
 	"countroom/ledger/tlog"
+	"countroom/rngcert/escrow"
 )
 
 // ErrUnchecked is wrapped by every error that says what could not be checked,
@@ -32,6 +33,10 @@ func unchecked(format string, args ...any) error {
 type Options struct {
 	VKey  string // verifier key of the house's checkpoints (c2sp.org/signed-note)
 	Known []Known
+	// Opened are secrets of epochs that the house did not show.
+	Opened []Opened
+	// Seed is an epoch whose escrowed secret the report shall hold.
+	Seed uint64
 	// Workers is how many bundles are fetched and worked on at once; 0 means
 	// GOMAXPROCS. A source far away wants more.
 	Workers int
@@ -71,6 +76,8 @@ type Report struct {
 	Cash    []Cash   `json:"cash"`
 	Chance  []Chance `json:"chance"`
 	Known   uint64   `json:"known"` // receipts and checkpoints of outsiders that were compared
+
+	Seed *escrow.Box `json:"-"` // as Options ask for it, if the log has it
 
 	Findings  []Finding `json:"findings"`
 	More      uint64    `json:"more_findings"` // beyond FindingsMost
@@ -115,7 +122,8 @@ func (h Hex) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 type Epochs struct {
 	Committed uint64 `json:"committed"`
 	Closed    uint64 `json:"closed"`
-	Revealed  uint64 `json:"revealed"` // their secrets fit what was committed to
+	Revealed  uint64 `json:"revealed"`         // their secrets fit what was committed to
+	Opened    uint64 `json:"opened,omitempty"` // not revealed, and opened by others
 	// OneSource are those committed of which the house asks for no more than one
 	// independent source of entropy: a demonstration.
 	OneSource uint64 `json:"one_source"`
