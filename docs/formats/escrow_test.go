@@ -16,6 +16,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -23,7 +24,8 @@ import (
 	"countroom/rngcert/escrow"
 )
 
-const escrowFile = "vectors/escrow.json"
+// escrowFile is copied to vectors/escrow.json.
+const escrowFile = "../../rngcert/escrow/testdata/vectors.json"
 
 type escrowVector struct {
 	Keys  []string `json:"keys"`  // PKCS #8 in PEM, inner first
@@ -204,6 +206,9 @@ func makeEscrowVectors(t *testing.T) ([]byte, error) {
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	if err := e.Encode(list); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(escrowFile), 0o755); err != nil {
 		return nil, err
 	}
 	return out.Bytes(), os.WriteFile(escrowFile, out.Bytes(), 0o644)

@@ -43,6 +43,7 @@ func read(t *testing.T, path string) []byte {
 func TestFilesAreWhatTheStoryGives(t *testing.T) {
 	files := tell(t).files()
 	files["vectors/chance.json"] = read(t, "../../rngcert/chance/testdata/vectors.json")
+	files["vectors/escrow.json"] = read(t, escrowFile)
 	if *update {
 		for _, dir := range []string{"examples", "vectors"} {
 			if err := os.RemoveAll(dir); err != nil {
