@@ -9,6 +9,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math/big"
 	"os"
@@ -373,6 +374,44 @@ func TestKeyThatCouldLeave(t *testing.T) {
 	token, uri := open(t, store.URI("house", "loose"))
 	if _, err := token.Find(t.Context(), uri, pkcs11.P256); !errors.Is(err, pkcs11.ErrKey) || !strings.Contains(err.Error(), "CKA_EXTRACTABLE false") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Keys that an operator made with another tool are found by their names: its
+// curves are written otherwise.
+func TestKeysOfAnotherTool(t *testing.T) {
+	store := softhsm.New(t)
+	store.Add("house")
+	digest := sha256.Sum256([]byte("message"))
+	for kind, args := range map[pkcs11.Kind][]string{
+		pkcs11.Ed25519: {"--keypairgen", "--key-type", "EC:edwards25519"}, pkcs11.P256: {"--keypairgen", "--key-type", "EC:prime256v1"},
+		pkcs11.AES256: {"--keygen", "--key-type", "AES:32", "--sensitive"},
+	} {
+		label := fmt.Sprint("key", int(kind))
+		args = append([]string{"--module", store.Module, "--token-label", "house", "--login", "--pin", softhsm.PIN, "--label", label}, args...)
+		if out, err := exec.Command("pkcs11-tool", args...).CombinedOutput(); err != nil {
+			t.Fatalf("pkcs11-tool (make deps installs opensc): %v\n%s", err, out)
+		}
+		token, uri := open(t, store.URI("house", label))
+		key, err := token.Find(t.Context(), uri, kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kind == pkcs11.AES256 {
+			iv, sealed, err := key.Seal(t.Context(), digest[:], nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := key.Open(t.Context(), iv, sealed, nil); err != nil || !bytes.Equal(got, digest[:]) {
+				t.Errorf("opened %x, %v", got, err)
+			}
+			continue
+		}
+		sig, err := key.Sign(t.Context(), digest[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		verify(t, key, digest[:], sig)
 	}
 }
 
