@@ -75,6 +75,12 @@ type Config struct {
 	IndexRun       int
 	Reserve        uint64 // bytes of disk below which commands are refused
 
+	// Entropy names the sources of seed secrets, by the URIs of entropy.Parse;
+	// default the kernel. EntropyMinimum is how many independent groups of them
+	// must be healthy; default 1, which is a demonstration.
+	Entropy        []string
+	EntropyMinimum int
+
 	// LedgerOnly opens the log without its house: nothing is appended.
 	LedgerOnly bool
 
@@ -91,7 +97,7 @@ type Machine struct {
 	Files   Files            // names, keys, credentials and the guard's record
 	StoreFS vfs.FS           // under the store
 	Clock   ledger.Clock     // default the system's
-	Sources []entropy.Source // of seed secrets; default the kernel
+	Sources []entropy.Source // of seed secrets, instead of those in Config
 
 	WrapStore  func(store.Store) store.Store
 	WrapSigner func(signature.Signer) signature.Signer // of checkpoints
@@ -135,7 +141,9 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 		machine.Files = disk{}
 	}
 	if machine.Sources == nil {
-		machine.Sources = []entropy.Source{entropy.Kernel{}}
+		if machine.Sources, err = openSources(cfg.Entropy); err != nil {
+			return nil, err
+		}
 	}
 	files := machine.Files
 	for _, d := range []string{cfg.Dir, filepath.Join(cfg.Dir, "keys"), filepath.Join(cfg.Dir, "credentials")} {
@@ -189,9 +197,12 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	if cfg.LedgerOnly {
 		return a, nil
 	}
-	pool, err := entropy.NewPool(ctx, entropy.Options{Personalisation: []byte("countroom " + origin)}, machine.Sources...)
+	pool, err := entropy.NewPool(ctx, entropy.Options{Personalisation: []byte("countroom " + origin), Minimum: cfg.EntropyMinimum}, machine.Sources...)
 	if err != nil {
 		return nil, err
+	}
+	if pool.Minimum() == 1 {
+		cfg.Log.Warn("one source of entropy is enough for a seed: a demonstration, and each seed says so", "setting", "entropy.minimum")
 	}
 	public, err := k.public(origin)
 	if err != nil {

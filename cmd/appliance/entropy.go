@@ -11,6 +11,22 @@ import (
 	"countroom/rngcert/noise"
 )
 
+// openSources makes the sources that are named; the kernel's where none is.
+func openSources(uris []string) ([]entropy.Source, error) {
+	if len(uris) == 0 {
+		return []entropy.Source{entropy.Kernel{}}, nil
+	}
+	var list []entropy.Source
+	for _, uri := range uris {
+		s, err := entropy.Parse(uri)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
 // sourcesOf are the sources of a Pool, for the house.
 type sourcesOf struct{ *entropy.Pool }
 

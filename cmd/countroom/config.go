@@ -52,6 +52,10 @@ type config struct {
 		Faulty int         `yaml:"faulty"`
 		List   witnessList `yaml:"list"`
 	} `yaml:"witnesses"`
+	Entropy struct {
+		Sources []string `yaml:"sources"`
+		Minimum int      `yaml:"minimum"`
+	} `yaml:"entropy"`
 
 	SessionAge time.Duration `yaml:"session_age"`
 	Epoch      struct {
@@ -75,6 +79,7 @@ type config struct {
 func defaults() *config {
 	c := &config{Data: "countroom-data", Listen: "127.0.0.1:8080", SessionAge: 12 * time.Hour, ReserveMiB: 1024, QueueMost: 4096, DrainDelay: time.Second, LogFormat: "text", LogLevel: "info"}
 	c.Witnesses.Policy, c.Witnesses.Faulty, c.Witnesses.List = "none", -1, witnessList{}
+	c.Entropy.Sources, c.Entropy.Minimum = []string{"getrandom"}, 1
 	c.Epoch.Age, c.Epoch.Draws, c.Epoch.RevealDelay = epoch.Default.Age(), epoch.Default.Draws, epoch.Default.RevealDelay()
 	return c
 }
@@ -106,6 +111,8 @@ func (c *config) options() []option {
 		{"witnesses-quorum", "how many witnesses must cosign, with the policy quorum", &c.Witnesses.Quorum},
 		{"witnesses-faulty", "how many witnesses may be false; -1: as many as the quorum allows", &c.Witnesses.Faulty},
 		{"witnesses-list", "verifier key and URL of each witness, with commas between", &c.Witnesses.List},
+		{"entropy-sources", "URIs of the sources of seed secrets: getrandom, rdseed, hwrng:/dev/hwrng, tpm:device=…, pkcs11:…", &c.Entropy.Sources},
+		{"entropy-minimum", "independent sources that must be healthy; 1 is a demonstration", &c.Entropy.Minimum},
 		{"session-age", "how long a player session lives", &c.SessionAge},
 		{"epoch-age", "longest life of a seed epoch, at most 10m", &c.Epoch.Age},
 		{"epoch-draws", "most draws of a seed epoch, at most 1048576", &c.Epoch.Draws},
@@ -133,6 +140,8 @@ func (c *config) flags(cmd *cobra.Command) (file *string) {
 			f.BoolVar(v, o.name, *v, o.help)
 		case *int:
 			f.IntVar(v, o.name, *v, o.help)
+		case *[]string:
+			f.StringArrayVar(v, o.name, *v, o.help)
 		case *uint64:
 			f.Uint64Var(v, o.name, *v, o.help)
 		case *time.Duration:
@@ -212,6 +221,8 @@ func deref(v any) any {
 		return *v
 	case *int:
 		return *v
+	case *[]string:
+		return strings.Join(*v, " ")
 	case *uint64:
 		return *v
 	case *time.Duration:
@@ -236,6 +247,8 @@ func (o *option) set(s string) (err error) {
 			return fmt.Errorf("%q: expected an integer", s)
 		}
 		*v = int(n)
+	case *[]string: // no URI has a space
+		*v = strings.Fields(s)
 	case *uint64:
 		if *v, err = strconv.ParseUint(s, 0, 64); err != nil {
 			return fmt.Errorf("%q: expected an integer from 0", s)
@@ -299,6 +312,12 @@ func (c *config) check() error {
 	}
 	if (c.Escrow.Inner == "") != (c.Escrow.Outer == "") {
 		return errors.New("escrow: expected both inner and outer, or neither: one alone could open the seeds")
+	}
+	if len(c.Entropy.Sources) < 1 || len(c.Entropy.Sources) > 16 {
+		return fmt.Errorf("entropy.sources: %d of them, expected 1 to 16", len(c.Entropy.Sources))
+	}
+	if n := len(c.Entropy.Sources); c.Entropy.Minimum < 1 || c.Entropy.Minimum > n {
+		return fmt.Errorf("entropy.minimum: %d: expected 1 to %d, which is how many sources there are", c.Entropy.Minimum, n)
 	}
 	if c.Epoch.Age%time.Second != 0 || c.Epoch.RevealDelay%time.Second != 0 || c.Epoch.Age < 0 || c.Epoch.RevealDelay < 0 {
 		return errors.New("epoch: expected whole seconds")

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"countroom/hardware/pkcs11"
 )
 
 // Parse makes the source that a URI names. Nothing is opened yet: a device that
@@ -19,8 +21,9 @@ import (
 //	hwrng:/dev/hwrng                  any device file that gives noise
 //	tpm:device=/dev/tpmrm0            a TPM 2.0's
 //	tpm:socket=/path
+//	pkcs11:token=LABEL?module-path=…  a token's, by RFC 7512
 //
-// After a question mark any of them takes name=NAME, for a second source of one
+// After a question mark any but the last takes name=NAME, for a second source of one
 // kind, and a device file takes group=GROUP and min-entropy=BITS (of a byte).
 func Parse(uri string) (Source, error) {
 	s, err := parse(uri)
@@ -31,6 +34,10 @@ func Parse(uri string) (Source, error) {
 }
 
 func parse(uri string) (Source, error) {
+	if strings.HasPrefix(uri, pkcs11.Scheme) { // with options of its own
+		u, err := pkcs11.ParseURI(uri)
+		return &HSM{URI: u}, err
+	}
 	rest, query, asked := strings.Cut(uri, "?")
 	scheme, path, colon := strings.Cut(rest, ":")
 	o, err := options(query)

@@ -43,7 +43,7 @@ func TestParse(t *testing.T) {
 		"", "urandom", "getrandom:", "getrandom?", "getrandom?name=", "getrandom?name=A", "getrandom?name=a&name=b", "getrandom?min-entropy=8",
 		"rdseed:1", "rdseed?group=board", "hwrng", "hwrng:", "hwrng:dev/hwrng", "hwrng:/dev/hwrng?min-entropy=9", "hwrng:/dev/hwrng?min-entropy=NaN",
 		"hwrng:/dev/hwrng?min-entropy=0.04", "hwrng:/dev/hwrng?min-entropy=", "hwrng:/dev/hwrng?quality=1", "hwrng:/dev/hwrng?%zz",
-		"tpm:", "tpm:device=", "tpm:device=tpmrm0", "tpm:handle=/dev/tpmrm0", "tpm:socket=/a?name=" + strings.Repeat("a", 65),
+		"pkcs11:nothing", "pkcs11:token=a?pin-value=1", "tpm:", "tpm:device=", "tpm:device=tpmrm0", "tpm:handle=/dev/tpmrm0", "tpm:socket=/a?name=" + strings.Repeat("a", 65),
 	} {
 		if s, err := Parse(uri); err == nil {
 			t.Errorf("%q: accepted as %+v", uri, s)
@@ -54,7 +54,7 @@ func TestParse(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, uri := range []string{"getrandom", "rdseed?name=a", "hwrng:/dev/hwrng?group=board&min-entropy=1", "tpm:device=/dev/tpmrm0", "tpm:socket=/s", "a:b?c=d;e"} {
+	for _, uri := range []string{"getrandom", "rdseed?name=a", "hwrng:/dev/hwrng?group=board&min-entropy=1", "tpm:device=/dev/tpmrm0", "tpm:socket=/s", "a:b?c=d;e", "pkcs11:token=A%20B?module-path=/m.so", "pkcs11:"} {
 		f.Add(uri)
 	}
 	f.Fuzz(func(t *testing.T, uri string) {
