@@ -80,6 +80,7 @@ type Config struct {
 	// must be healthy; default 1, which is a demonstration.
 	Entropy        []string
 	EntropyMinimum int
+	TendEntropy    time.Duration // how often they are looked after; default 5 seconds
 
 	// LedgerOnly opens the log without its house: nothing is appended.
 	LedgerOnly bool
@@ -214,7 +215,7 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	}
 	a.House, err = house.Open(ctx, a.Ledger, house.Config{
 		Origin: origin, Node: cfg.Node, Release: cfg.Release, Keys: public, Games: cfg.Games,
-		Seeds: k.seeds, Sealer: k.seal, Secret: secretsOf(pool), Limits: cfg.Limits, Sources: sourcesOf{pool}, SourcesMinimum: uint64(pool.Minimum()),
+		Seeds: k.seeds, Sealer: k.seal, Secret: secretsOf(pool), Limits: cfg.Limits, Sources: sourcesOf{pool}, SourcesMinimum: uint64(pool.Minimum()), TendSources: cfg.TendEntropy,
 		Escrow:   escrow,
 		TokenKey: k.token, VaultKey: k.vault, SessionAge: cfg.SessionAge, SuspendOnAlarm: cfg.SuspendOnAlarm, Log: cfg.Log,
 	})

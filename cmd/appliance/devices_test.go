@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"countroom/api"
 	"countroom/cmd/appliance"
@@ -33,6 +34,9 @@ type hallOfDevices struct {
 	t    *testing.T
 	dir  string
 	keys appliance.KeyURIs
+	// entropy are its sources, if it has others than the kernel's, two of which
+	// must be healthy.
+	entropy []string
 
 	escrow      []string
 	revealAfter uint64 // seconds
@@ -45,7 +49,12 @@ type hallOfDevices struct {
 
 func (h *hallOfDevices) open() error {
 	h.t.Helper()
+	minimum := 1
+	if h.entropy != nil {
+		minimum = 2
+	}
 	a, err := appliance.Open(h.t.Context(), appliance.Config{
+		Entropy: h.entropy, EntropyMinimum: minimum, TendEntropy: 20 * time.Millisecond,
 		Dir: h.dir, Origin: "casino.example/devices", Release: "test", Keys: h.keys, Escrow: h.escrow, Reserve: 1, Log: slog.New(slog.DiscardHandler),
 		// Epochs that end after a few draws use the seeds and the sealing key often.
 		Limits: epoch.Limits{AgeSeconds: 600, Draws: 4, RevealDelaySeconds: h.revealAfter},
