@@ -87,6 +87,11 @@ func run(o options, only string) error {
 			return err
 		}
 	}
+	if want("signing") {
+		if err := signing(context.Background(), o, tmp); err != nil {
+			return err
+		}
+	}
 	if !want("spins") && !want("http") && !want("replay") && !want("start") {
 		return nil
 	}

@@ -19,7 +19,12 @@ type arguments struct {
 	seed              uint64 // of countroom-verify seed open
 	json              bool
 	workers           int // 0: not given
+	witnesses         []string
+	quorum            int
 }
+
+// looksLikeVKey tells a verifier key from the name of a file.
+func looksLikeVKey(s string) bool { return strings.Count(s, "+") >= 2 }
 
 func isURL(s string) bool { return strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://") }
 
@@ -34,22 +39,24 @@ func parse(args []string) (*arguments, error) {
 	}
 	a := &arguments{}
 	var plain []string // what is no flag
-	known, flags := false, true
+	known, witness, flags := false, false, true
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		if arg == "--" && flags {
-			flags, known = false, false
+			flags, known, witness = false, false, false
 			continue
 		}
 		if !flags || arg == "-" || !strings.HasPrefix(arg, "-") {
 			if known && !isURL(arg) && !isDir(arg) {
 				a.known = append(a.known, arg)
+			} else if witness && looksLikeVKey(arg) {
+				a.witnesses = append(a.witnesses, arg)
 			} else {
 				plain = append(plain, arg)
 			}
 			continue
 		}
-		known = false
+		known, witness = false, false
 		name, value, given := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 		next := func() (string, error) {
 			if given {
@@ -83,6 +90,17 @@ func parse(args []string) (*arguments, error) {
 			var file string
 			file, err = next()
 			a.secrets = append(a.secrets, file)
+		case "witness":
+			var key string
+			key, err = next()
+			a.witnesses = append(a.witnesses, key)
+			witness = true
+		case "quorum":
+			if value, err = next(); err == nil {
+				if a.quorum, err = strconv.Atoi(value); err != nil || a.quorum < 1 {
+					err = fmt.Errorf("--quorum %s: expected how many of the witnesses, from 1", value)
+				}
+			}
 		case "json":
 			a.json = true
 			if given {
@@ -112,7 +130,7 @@ func parse(args []string) (*arguments, error) {
 	case "receipt":
 		what = "one FILE with a saved answer"
 		if a.token != "" || a.save != "" || a.known != nil || a.secrets != nil || a.json || a.workers != 0 {
-			return nil, errors.New("receipt: expected no flags but --vkey and --history")
+			return nil, errors.New("receipt: expected no flags but --vkey, --history, --witness and --quorum")
 		}
 	case "log":
 		what = "one URL or DIR of a log"
@@ -129,6 +147,8 @@ func parse(args []string) (*arguments, error) {
 	switch {
 	case a.vkey == "":
 		return nil, fmt.Errorf("%s: expected --vkey FILE, the house's verifier key", a.command)
+	case a.quorum > len(a.witnesses):
+		return nil, fmt.Errorf("--quorum %d: expected at most the %d witnesses given as --witness", a.quorum, len(a.witnesses))
 	case !isURL(a.subject) && a.save != "":
 		return nil, errors.New("--save: expected with the URL of a house only")
 	case !isURL(a.subject) && a.token != "":

@@ -51,6 +51,13 @@ const usage = `countroom-verify checks the records of a casino without trusting 
       --json           print the report as one JSON document
       --workers N      bundles worked on at once
 
+Of both, the checkpoint's cosignatures by witnesses outside the house:
+
+      --witness VKEY...  verifier keys of witnesses (or --witness FILE with one); without
+                         it cosignatures are counted and not checked
+      --quorum N         how many of these must have cosigned, or it could not be
+                         checked that there is one history
+
   countroom-verify seed keygen NAME
         make the keys of somebody to whom a house escrows its seeds: NAME.key, NAME.pub
 
@@ -101,6 +108,20 @@ func release() string {
 		return b.Main.Version
 	}
 	return "(devel)"
+}
+
+// trust is in the witnesses that are given, each as a key or in a file.
+func (a *arguments) trust() (t verify.Trust, err error) {
+	t.Quorum = a.quorum
+	for _, key := range a.witnesses {
+		if !looksLikeVKey(key) {
+			if key, err = line(key); err != nil {
+				return t, fmt.Errorf("--witness: %w", err)
+			}
+		}
+		t.Witnesses = append(t.Witnesses, key)
+	}
+	return t, nil
 }
 
 // secretMost bounds key and token files, in bytes.
@@ -157,7 +178,11 @@ func receipt(a *arguments, stdin io.Reader, stdout, stderr io.Writer) int {
 				return nil, fmt.Errorf("%s: %w", a.history, err)
 			}
 		}
-		return ring.Receipt(data)
+		trust, err := a.trust()
+		if err != nil {
+			return nil, err
+		}
+		return ring.ReceiptBy(data, trust)
 	}()
 	for i := range proofs {
 		if proofs[i].Record != nil {
@@ -231,6 +256,9 @@ func checkLog(ctx context.Context, a *arguments, progress func(done, total uint6
 	opts := verify.Options{Workers: a.workers, Progress: progress}
 	var err error
 	if opts.VKey, err = line(a.vkey); err != nil {
+		return nil, err
+	}
+	if opts.Trust, err = a.trust(); err != nil {
 		return nil, err
 	}
 	for _, name := range a.known {

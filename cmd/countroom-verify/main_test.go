@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +17,7 @@ import (
 	"countroom/games/rounds"
 	"countroom/ledger/entry"
 	"countroom/ledger/system"
+	"countroom/ledger/tlog"
 	"countroom/regulator/verify/logtest"
 	"countroom/rngcert/epoch"
 	"countroom/rngcert/escrow"
@@ -76,6 +79,7 @@ func publish(ts *testscript.TestScript, _ bool, args []string) {
 		bet = h.Spin(who[0], 100)
 		write(ts, "answer.json", h.Answer(bet))
 		write(ts, "kept.checkpoint", h.Checkpoint())
+		cosign(ts, h, bet)
 	}
 	switch fraud {
 	case "payout":
@@ -150,6 +154,39 @@ func escrowSeeds(ts *testscript.TestScript, h *logtest.House, falsely bool) {
 	}
 }
 
+// cosign writes w1.vkey and w2.vkey, and the answer with the cosignature of w1 on
+// its checkpoint (cosigned.json), with the one that it gave to another
+// (forged.json), and with one of a time before the entry (early.json).
+func cosign(ts *testscript.TestScript, h *logtest.House, bet uint64) {
+	var w1 *tlog.Cosigner
+	key := func(seed byte) ed25519.PrivateKey { return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, 32)) }
+	for seed, name := range []string{"w2", "w1"} {
+		vkey, err := tlog.CosignerVKey("witness.example/"+name, key(byte(seed)).Public().(ed25519.PublicKey))
+		ts.Check(err)
+		write(ts, name+".vkey", []byte(vkey+"\n"))
+		w1, err = tlog.NewCosigner(vkey)
+		ts.Check(err)
+	}
+	text, _, err := tlog.Text(h.Checkpoint())
+	ts.Check(err)
+	at := time.Date(2026, 3, 1, 12, 0, 2, 0, time.UTC)
+	for name, c := range map[string]struct {
+		text []byte
+		at   time.Time
+	}{
+		"cosigned.json": {text, at}, "early.json": {text, at.Add(-time.Hour)}, "forged.json": {[]byte("another\n"), at},
+	} {
+		s := tlog.Cosignature{Name: w1.Name(), KeyHash: w1.KeyHash(), Time: uint64(c.at.Unix())}
+		copy(s.Sig[:], ed25519.Sign(key(1), tlog.CosignedMessage(s.Time, c.text)))
+		var answer map[string]any
+		ts.Check(json.Unmarshal(h.Answer(bet), &answer))
+		answer["receipt"] = answer["receipt"].(string) + string(s.AppendLine(nil))
+		b, err := json.Marshal(answer)
+		ts.Check(err)
+		write(ts, name, b)
+	}
+}
+
 func settled(h *logtest.House, p logtest.Player) *rounds.Settled {
 	r := h.Round(p, 100)
 	h.Settle(r)
@@ -197,23 +234,26 @@ func TestArguments(t *testing.T) {
 		"receipt - --vkey k":                                  "receipt - k []",
 		"receipt --vkey k -- -odd.json":                       "receipt -odd.json k []",
 		"log https://h --vkey k --workers 4 --json --token t": "log https://h k []",
-		"help":                             "help   []",
-		"receipt --help":                   "help   []",
-		"log --version":                    "version   []",
-		"":                                 "!expected a command",
-		"check x":                          "!unknown command",
-		"log":                              "!one URL or DIR",
-		"log https://h":                    "!--vkey",
-		"log a b --vkey k":                 "!got 2 arguments",
-		"log a --vkey":                     "!--vkey: expected a value",
-		"log a --vkey --json":              "!--vkey: expected a value",
-		"log a --colour":                   "!unknown flag --colour",
-		"log a --workers none":             "!expected 1 to 1024",
-		"log a --vkey k --save d":          "!URL of a house only",
-		"log a --vkey k --token t":         "!URL of a house only",
-		"receipt a --vkey k --known b":     "!no flags but --vkey",
-		"receipt a b --vkey k":             "!one FILE",
-		"log a --vkey k --known b --known": "!--known: expected a value",
+		"help":                          "help   []",
+		"receipt --help":                "help   []",
+		"log --version":                 "version   []",
+		"":                              "!expected a command",
+		"check x":                       "!unknown command",
+		"log":                           "!one URL or DIR",
+		"log https://h":                 "!--vkey",
+		"log a b --vkey k":              "!got 2 arguments",
+		"log a --vkey":                  "!--vkey: expected a value",
+		"log a --vkey --json":           "!--vkey: expected a value",
+		"log a --colour":                "!unknown flag --colour",
+		"log a --workers none":          "!expected 1 to 1024",
+		"log a --vkey k --save d":       "!URL of a house only",
+		"log a --vkey k --token t":      "!URL of a house only",
+		"receipt a --vkey k --known b":  "!no flags but --vkey",
+		"receipt a --vkey k --quorum 1": "!at most the 0 witnesses",
+		"receipt a --vkey k --quorum none --witness w": "!--quorum none",
+		"receipt --vkey k --witness a+1+b c+2+d file":  "receipt file k []",
+		"receipt a b --vkey k":                         "!one FILE",
+		"log a --vkey k --known b --known":             "!--known: expected a value",
 	} {
 		var args []string
 		for _, f := range strings.Fields(line) {

@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"countroom/games/rounds"
@@ -20,6 +21,7 @@ func printReport(w io.Writer, r *verify.Report) {
 	}
 	if r.Size > 0 {
 		fmt.Fprintf(w, "checkpoint  size %d, root %s\n", r.Size, r.Root)
+		printCosignatures(w, "cosigned    ", &r.Cosignatures)
 	}
 	if r.Replayed > 0 {
 		fmt.Fprintf(w, "replayed    %d entries, %s to %s\n", r.Replayed, r.First, r.Last)
@@ -109,6 +111,19 @@ func until(retired uint64) string {
 	return fmt.Sprintf(" until entry %d", retired)
 }
 
+// printCosignatures says who besides the house vouches for a checkpoint.
+func printCosignatures(w io.Writer, prefix string, c *verify.Cosignatures) {
+	for _, s := range c.Good {
+		fmt.Fprintf(w, "%sby %s at %s\n", prefix, clean(s.Witness), s.At.Format(time.RFC3339))
+	}
+	switch {
+	case c.Others > 0:
+		fmt.Fprintf(w, "%s%d cosignatures not checked: --witness gives the keys of those that count\n", prefix, c.Others)
+	case len(c.Good) == 0:
+		fmt.Fprintf(w, "%sby nobody: it is the house's word alone\n", prefix)
+	}
+}
+
 // clean keeps what a log or a server says from giving a terminal commands.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
@@ -141,6 +156,10 @@ func printFindings(w io.Writer, list []verify.Finding, more uint64) {
 func printProof(w io.Writer, p *verify.Proof) {
 	h := p.Record.Head()
 	fmt.Fprintf(w, "entry %d of %s, in the signed tree of %d entries with root %s\n", p.Index, clean(p.Checkpoint.Origin), p.Checkpoint.Size, verify.Hex(p.Checkpoint.Root))
+	printCosignatures(w, "  cosigned ", &p.Cosignatures)
+	for _, s := range p.Warnings {
+		fmt.Fprintf(w, "  warning: %s\n", clean(s))
+	}
 	fmt.Fprintf(w, "  %s at %s, id %s\n", p.Record.Type(), h.At, h.ID)
 	switch r := p.Record.(type) {
 	case *rounds.Settled:

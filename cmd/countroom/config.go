@@ -46,7 +46,8 @@ type config struct {
 		Outer string `yaml:"outer"`
 	} `yaml:"escrow"`
 
-	Witnesses struct {
+	Signatures int `yaml:"signatures"`
+	Witnesses  struct {
 		Policy string      `yaml:"policy"`
 		Quorum int         `yaml:"quorum"`
 		Faulty int         `yaml:"faulty"`
@@ -107,6 +108,7 @@ func (c *config) options() []option {
 		{"keys-seal", "URI of the sealing key (default file:DIR/keys/seal.key)", &c.Keys.Seal},
 		{"escrow-inner", "public key file of who takes the last layer off an escrowed seed, say the regulator", &c.Escrow.Inner},
 		{"escrow-outer", "public key file of who takes the first layer off, say the laboratory", &c.Escrow.Outer},
+		{"signatures", "signatures that the checkpoint key's device makes at once (default 1 of a file, 4 of a device)", &c.Signatures},
 		{"witnesses-policy", "none, background or quorum: what a checkpoint needs of witnesses before it is shown", &c.Witnesses.Policy},
 		{"witnesses-quorum", "how many witnesses must cosign, with the policy quorum", &c.Witnesses.Quorum},
 		{"witnesses-faulty", "how many witnesses may be false; -1: as many as the quorum allows", &c.Witnesses.Faulty},
@@ -324,6 +326,9 @@ func (c *config) check() error {
 	}
 	if err := c.limits().Check(); err != nil {
 		return fmt.Errorf("epoch: %w", err)
+	}
+	if c.Signatures < 0 || c.Signatures > 64 {
+		return fmt.Errorf("signatures: %d: expected 0 to 64", c.Signatures)
 	}
 	w := c.cosign()
 	if err := w.Check(); err != nil {

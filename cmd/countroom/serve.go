@@ -119,7 +119,7 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 	defer lis.Close()
 	d := &door{open: func(ctx context.Context) (*room, error) {
 		a, err := appliance.Open(ctx, appliance.Config{
-			Dir: c.Data, Origin: c.Origin, Node: c.Node, Release: rel, Keys: c.keys(), Escrow: c.escrow(), Witnesses: c.cosign(), Limits: c.limits(), SessionAge: c.SessionAge,
+			Dir: c.Data, Origin: c.Origin, Node: c.Node, Release: rel, Keys: c.keys(), Signatures: c.Signatures, Escrow: c.escrow(), Witnesses: c.cosign(), Limits: c.limits(), SessionAge: c.SessionAge,
 			QueueMost: c.QueueMost, Reserve: c.ReserveMiB << 20, Log: log, Postgres: c.Store, SuspendOnAlarm: c.Chance.Suspend,
 			Entropy: c.Entropy.Sources, EntropyMinimum: c.Entropy.Minimum,
 		})

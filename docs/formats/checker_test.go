@@ -3,6 +3,7 @@ package formats_test
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -94,6 +95,53 @@ func TestCheckerCommand(t *testing.T) {
 				t.Errorf("ends with %d, want %d\n%s", status, c.status, out)
 			}
 		})
+	}
+}
+
+// Cosignatures of witnesses: good, of another text, and too few.
+func TestCheckerLooksAtCosignatures(t *testing.T) {
+	t.Parallel()
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	vkey, err := tlog.CosignerVKey("witness.example/1", key.Public().(ed25519.PublicKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	witness, err := tlog.NewCosigner(vkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	receipt, err := os.ReadFile("examples/receipt.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := tlog.ParseReceipt(receipt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _, err := tlog.Text(r.Checkpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file := func(name string, of []byte) string {
+		s := tlog.Cosignature{Name: witness.Name(), KeyHash: witness.KeyHash(), Time: 1772366500}
+		copy(s.Sig[:], ed25519.Sign(key, tlog.CosignedMessage(s.Time, of)))
+		path := filepath.Join(dir, name)
+		write(t, path, s.AppendLine(bytes.Clone(receipt)))
+		return path
+	}
+	good, forged := file("good", text), file("forged", []byte("another\n"))
+	for _, c := range []struct {
+		command string
+		status  int
+	}{
+		{good, 0}, {good + " --witness " + vkey + " --quorum 1", 0}, {forged, 0}, {forged + " --witness " + vkey, 1},
+		{"examples/receipt.txt --witness " + vkey + " --quorum 1", 2}, {good + " --witness " + strings.Replace(vkey, "1", "2", 1), 2},
+	} {
+		args := append([]string{"checker/check.py", "receipt"}, strings.Fields(c.command+" --leaf examples/round.settled.json --vkey examples/log.vkey")...)
+		if out, status := python(t, nil, args...); status != c.status {
+			t.Errorf("%s: ends with %d, want %d\n%s", c.command, status, c.status, out)
+		}
 	}
 }
 

@@ -31,6 +31,9 @@ type Proof struct {
 	Leaf       []byte       // canonical
 	Record     entry.Record // nil when this version does not know the entry's type
 	Checkpoint tlog.Checkpoint
+
+	Cosignatures Cosignatures // of the checkpoint
+	Warnings     []string
 }
 
 // Receipt checks a saved answer alone: each leaf in it, canonicalised and
@@ -46,7 +49,15 @@ func Receipt(data []byte, vkey string) ([]Proof, error) {
 }
 
 // Receipt checks a saved answer by the keys of the ring.
-func (ring *Keyring) Receipt(data []byte) ([]Proof, error) {
+func (ring *Keyring) Receipt(data []byte) ([]Proof, error) { return ring.ReceiptBy(data, Trust{}) }
+
+// ReceiptBy is Receipt, and checks the cosignatures of witnesses, too.
+func (ring *Keyring) ReceiptBy(data []byte, trust Trust) ([]Proof, error) {
+	witnesses, err := trust.cosigners()
+	if err != nil {
+		return nil, err
+	}
+	var alone error
 	pairs, err := answers(data)
 	if err != nil {
 		return nil, unchecked("%w", err)
@@ -65,9 +76,16 @@ func (ring *Keyring) Receipt(data []byte) ([]Proof, error) {
 		if err != nil {
 			return proofs, malformed(proof.Index, proof.Leaf, err)
 		}
+		proof.Cosignatures, err = trust.look(p.receipt.Checkpoint, witnesses, proof.Checkpoint.Size)
+		var f *Finding
+		if errors.As(err, &f) {
+			return proofs, err
+		}
+		alone = cmp.Or(alone, err)
+		proof.Warnings = proof.Cosignatures.early(proof.Record.Head().At)
 		proofs = append(proofs, proof)
 	}
-	return proofs, nil
+	return proofs, alone
 }
 
 func (f *Finding) Error() string {

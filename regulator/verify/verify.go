@@ -37,6 +37,8 @@ type Options struct {
 	Opened []Opened
 	// Seed is an epoch whose escrowed secret the report shall hold.
 	Seed uint64
+
+	Trust Trust // in witnesses of the checkpoint
 	// Workers is how many bundles are fetched and worked on at once; 0 means
 	// GOMAXPROCS. A source far away wants more.
 	Workers int
@@ -58,11 +60,14 @@ const FindingsMost = 100
 
 // Report is what a check of a log came to.
 type Report struct {
-	Origin string     `json:"origin"`
-	Size   uint64     `json:"size"` // entries under the signed checkpoint
-	Root   Hex        `json:"root"` // as signed
-	First  entry.Time `json:"-"`    // of the entries that the rules were held against
-	Last   entry.Time `json:"-"`
+	Origin string `json:"origin"`
+	Size   uint64 `json:"size"` // entries under the signed checkpoint
+	Root   Hex    `json:"root"` // as signed
+
+	Cosignatures Cosignatures `json:"cosignatures"` // of that checkpoint
+
+	First entry.Time `json:"-"` // of the entries that the rules were held against
+	Last  entry.Time `json:"-"`
 
 	Replayed uint64            `json:"replayed"` // entries that all rules were held against
 	Types    map[string]uint64 `json:"types"`    // how many of each among them
@@ -202,7 +207,7 @@ func (s Sum) String() string { return s.Big().String() }
 func (s Sum) MarshalJSON() ([]byte, error) { return []byte(s.String()), nil }
 
 func newReport() *Report {
-	return &Report{Types: map[string]uint64{}, Keys: []KeyUse{}, Games: []Totals{}, Cash: []Cash{}, Chance: []Chance{}, Findings: []Finding{}, Warnings: []string{}, Unchecked: []string{}}
+	return &Report{Types: map[string]uint64{}, Keys: []KeyUse{}, Games: []Totals{}, Cash: []Cash{}, Chance: []Chance{}, Findings: []Finding{}, Cosignatures: Cosignatures{Good: []Cosigned{}}, Warnings: []string{}, Unchecked: []string{}}
 }
 
 // Log checks a whole log. Evidence against the house is in the report's
@@ -219,6 +224,10 @@ func Log(ctx context.Context, src Source, opts Options) (*Report, error) {
 		opts.Workers = runtime.GOMAXPROCS(0)
 	}
 	known, err := readKnown(opts.Known, v)
+	if err != nil {
+		return report, err
+	}
+	witnesses, err := opts.Trust.cosigners()
 	if err != nil {
 		return report, err
 	}
@@ -249,5 +258,16 @@ func Log(ctx context.Context, src Source, opts Options) (*Report, error) {
 		report.Origin = v.Name()
 		return report, unchecked("the checkpoint is not signed by %s+%08x, and whether the log leads to the key that signed it is not known: %w", v.Name(), v.KeyHash(), err)
 	}
-	return report, cmp.Or(err, r.finish())
+	cosigned, alone := opts.Trust.look(msg, witnesses, head.Size)
+	report.Cosignatures = cosigned
+	var forged *Finding
+	if errors.As(alone, &forged) {
+		report.find(*forged)
+		alone = nil
+	}
+	err = cmp.Or(err, r.finish(), alone)
+	if report.Replayed > 0 {
+		report.Warnings = append(report.Warnings, cosigned.early(report.Last)...)
+	}
+	return report, err
 }

@@ -33,6 +33,7 @@ class Report:
     size: int = 0  # as signed
     root: str = ""  # as signed
     entries: int = 0  # that were read
+    cosigned: dict[str, int] = field(default_factory=dict)  # witnesses that count, with their times
     rounds: int = 0
     rounds_proven: int = 0
     not_yet_provable: int = 0
@@ -47,6 +48,28 @@ class Report:
         if self.findings:
             return EVIDENCE
         return UNCHECKED if self.unchecked else HOLDS
+
+
+# Cosignatures
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The witnesses that count, and how many of them must have cosigned a checkpoint."""
+
+    witnesses: tuple[tlog.WitnessKey, ...] = ()
+    quorum: int = 0
+
+    def look(self, note: bytes, size: int, report: Report) -> None:
+        """Checks the cosignatures of a checkpoint that the house signed."""
+        try:
+            good = tlog.cosigned(note, self.witnesses)
+        except tlog.FalseCosignature as err:
+            report.findings.append(Finding(size, "cosignature", str(err)))
+            return
+        report.cosigned.update(good)
+        if len(good) < self.quorum:
+            report.unchecked.append(f"{len(good)} of {self.quorum} cosignatures: only the house says that there is one history")
 
 
 # Receipts
@@ -73,7 +96,7 @@ def prove(receipt: tlog.Receipt, leaf: bytes, key: tlog.VerifierKey) -> tuple[tl
     return checkpoint, None
 
 
-def check_receipt(data: bytes, leaf: bytes | None, key: tlog.VerifierKey) -> Report:
+def check_receipt(data: bytes, leaf: bytes | None, key: tlog.VerifierKey, trust: Trust = Trust()) -> Report:
     """Checks a saved answer, or a bare receipt and its leaf."""
     report = Report()
     pairs = list(answers(canonical.read_any(data))) if leaf is None else [(tlog.Receipt.parse(data), leaf)]
@@ -92,6 +115,7 @@ def check_receipt(data: bytes, leaf: bytes | None, key: tlog.VerifierKey) -> Rep
             continue
         report.size, report.root = checkpoint.size, checkpoint.root.hex()
         report.entries += 1
+        trust.look(receipt.note, checkpoint.size, report)
         try:
             records.read(leaf)
         except canonical.NotCanonical as err:
@@ -155,7 +179,7 @@ class Mismatch:
     finding: Finding
 
 
-def check_log(source: tlog.Source, key: tlog.VerifierKey, kept: list[Kept]) -> Report:
+def check_log(source: tlog.Source, key: tlog.VerifierKey, kept: list[Kept], trust: Trust = Trust()) -> Report:
     """Checks a whole log and holds it against what was kept."""
     report, books = Report(), Books(key)
     mismatches: list[Mismatch] = []
@@ -167,6 +191,7 @@ def check_log(source: tlog.Source, key: tlog.VerifierKey, kept: list[Kept]) -> R
         except tlog.Stranger:
             stranger, checkpoint = True, tlog.Checkpoint.peek(note, key)
         report.size, report.root = checkpoint.size, checkpoint.root.hex()
+        trust.look(note, checkpoint.size, report)
         for item in kept:
             if item.checkpoint.size > checkpoint.size:
                 expected = f"{item.checkpoint.size} entries"
@@ -316,20 +341,23 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     log.add_argument("--known", metavar="FILE", nargs="+", default=[], help="checkpoints and answers that were kept")
     for command in (receipt, log):
         command.add_argument("--vkey", metavar="FILE", required=True, help="the house's verifier key")
+        command.add_argument("--witness", metavar="VKEY", nargs="+", default=[], help="keys of witnesses that count")
+        command.add_argument("--quorum", metavar="N", type=int, default=0, help="how many of them must have cosigned")
         command.add_argument("--json", action="store_true", help="write the report as JSON")
     return parser.parse_args(arguments)
 
 
 def run(options: argparse.Namespace) -> Report:
     key = tlog.VerifierKey.parse(Path(options.vkey).read_text(encoding="utf-8").strip())
+    trust = Trust(tuple(tlog.WitnessKey.parse(text) for text in options.witness), options.quorum)
     if options.command == "receipt":
         leaf = Path(options.leaf).read_bytes() if options.leaf else None
-        return check_receipt(Path(options.file).read_bytes(), leaf, key)
+        return check_receipt(Path(options.file).read_bytes(), leaf, key, trust)
     kept = [item for path in options.known for item in read_kept(path, key)]
     if not options.source.startswith(("http://", "https://")):
-        return check_log(tlog.Directory(options.source), key, kept)
+        return check_log(tlog.Directory(options.source), key, kept, trust)
     token = Path(options.token).read_text(encoding="ascii").strip() if options.token else ""
-    return check_log(tlog.House(options.source, token), key, kept)
+    return check_log(tlog.House(options.source, token), key, kept, trust)
 
 
 def main(arguments: list[str]) -> int:

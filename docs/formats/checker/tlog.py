@@ -151,6 +151,54 @@ class VerifierKey:
         return VerifierKey(text, name, key_id, key[1:])
 
 
+@dataclass(frozen=True)
+class WitnessKey:
+    """The key of a witness outside the house."""
+
+    name: str
+    id: bytes
+    public: bytes
+
+    @staticmethod
+    def parse(text: str) -> "WitnessKey":
+        match = re.fullmatch(r"([^\s\x00-\x1f+]+)\+([0-9a-f]{8})\+(\S+)", text)
+        if match is None:
+            raise Malformed("witness key: not <name>+<key id>+<key>")
+        name, key = match[1], _base64(match[3], "witness key")
+        if len(key) != 33 or key[0] != 4:
+            raise Malformed("witness key: no Ed25519 key for cosignatures")
+        key_id = hashlib.sha256(name.encode() + b"\n" + key).digest()[:4]
+        if match[2] != key_id.hex():
+            raise Malformed(f"witness key: its id is {key_id.hex()}")
+        return WitnessKey(name, key_id, key[1:])
+
+
+class FalseCosignature(Exception):
+    """A line that names a witness and is not its cosignature of the note."""
+
+
+def cosigned(note: bytes, keys: Sequence[WitnessKey]) -> dict[str, int]:
+    """The witnesses that cosigned a note, with their times in Unix seconds. Raises FalseCosignature."""
+    text, _, lines = note.decode("utf-8").rpartition("\n\n")
+    good: dict[str, int] = {}
+    for line in lines[:-1].split("\n"):
+        match = re.fullmatch(r"— ([^\s+]+) (\S+)", line)
+        if match is None:
+            raise Malformed("note: not a signature line")
+        data = _base64(match[2], "signature")
+        time = int.from_bytes(data[4:12], "big")
+        if len(data) != 76 or not 0 < time < 1 << 63:
+            continue
+        for key in keys:
+            if (match[1], data[:4]) != (key.name, key.id):
+                continue
+            message = f"cosignature/v1\ntime {time}\n{text}\n".encode()
+            if not ed25519.verify(key.public, message, data[12:]):
+                raise FalseCosignature(f"{key.name}+{key.id.hex()}")
+            good.setdefault(key.name, time)
+    return good
+
+
 def _note(note: bytes) -> tuple[str, list[tuple[str, bytes]]]:
     """The text of a note, and its signature lines: names, and what their base64 stands for. Raises Malformed."""
     try:
