@@ -66,6 +66,7 @@ type Config struct {
 	Witnesses cosign.Config
 
 	Limits     epoch.Limits        // of seed epochs
+	External   house.External      // what the outside adds to seeds
 	SessionAge time.Duration       // of player sessions
 	Games      []*slots.Definition // default the bundled game
 	// SuspendOnAlarm takes a game out of play when its monitor of chance raises an alarm.
@@ -215,7 +216,7 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	}
 	a.House, err = house.Open(ctx, a.Ledger, house.Config{
 		Origin: origin, Node: cfg.Node, Release: cfg.Release, Keys: public, Games: cfg.Games,
-		Seeds: k.seeds, Sealer: k.seal, Secret: secretsOf(pool), Limits: cfg.Limits, Sources: sourcesOf{pool}, SourcesMinimum: uint64(pool.Minimum()), TendSources: cfg.TendEntropy,
+		Seeds: k.seeds, Sealer: k.seal, Secret: secretsOf(pool), Limits: cfg.Limits, External: cfg.External, Sources: sourcesOf{pool}, SourcesMinimum: uint64(pool.Minimum()), TendSources: cfg.TendEntropy,
 		Escrow:   escrow,
 		TokenKey: k.token, VaultKey: k.vault, SessionAge: cfg.SessionAge, SuspendOnAlarm: cfg.SuspendOnAlarm, Log: cfg.Log,
 	})

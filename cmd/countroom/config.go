@@ -64,6 +64,7 @@ type config struct {
 		Draws       uint64        `yaml:"draws"`
 		RevealDelay time.Duration `yaml:"reveal_delay"`
 	} `yaml:"epoch"`
+	External external `yaml:"external"`
 
 	Chance struct {
 		Suspend bool `yaml:"suspend"`
@@ -82,6 +83,7 @@ func defaults() *config {
 	c.Witnesses.Policy, c.Witnesses.Faulty, c.Witnesses.List = "none", -1, witnessList{}
 	c.Entropy.Sources, c.Entropy.Minimum = []string{"getrandom"}, 1
 	c.Epoch.Age, c.Epoch.Draws, c.Epoch.RevealDelay = epoch.Default.Age(), epoch.Default.Draws, epoch.Default.RevealDelay()
+	c.External = external{Policy: epoch.PolicyNone, OnFailure: onFailureStop, Patience: 30 * time.Second}
 	return c
 }
 
@@ -120,6 +122,13 @@ func (c *config) options() []option {
 		{"epoch-draws", "most draws of a seed epoch, at most 1048576", &c.Epoch.Draws},
 		{"epoch-reveal-delay", "time from the end of an epoch to the reveal of its seed", &c.Epoch.RevealDelay},
 		{"chance-suspend", "take a game out of play when its monitor of chance raises an alarm", &c.Chance.Suspend},
+		{"external-policy", "what the outside adds to seeds: none, witness or beacon", &c.External.Policy},
+		{"external-beacon-urls", "URLs of the beacon's servers, by spaces", &c.External.BeaconURLs},
+		{"external-beacon-chain", "hash of the beacon's chain, hex", &c.External.BeaconChain},
+		{"external-beacon-key", "public key of the beacon, hex (default whatever belongs to the chain's hash)", &c.External.BeaconKey},
+		{"external-witnesses", "witnesses of seeds as NAME=KEY@URL, by spaces", &c.External.Witnesses},
+		{"external-on-failure", "stop or downgrade, when the outside does not deliver", &c.External.OnFailure},
+		{"external-patience", "how long what is due from outside is waited for", &c.External.Patience},
 		{"reserve-mib", "free disk below which commands are refused", &c.ReserveMiB},
 		{"queue-most", "commands that may be under way before others are refused", &c.QueueMost},
 		{"drain-delay", "time between saying not ready and closing the door", &c.DrainDelay},
@@ -333,6 +342,13 @@ func (c *config) check() error {
 	w := c.cosign()
 	if err := w.Check(); err != nil {
 		return err
+	}
+	x, err := c.External.house()
+	if err == nil {
+		err = x.Check()
+	}
+	if err != nil {
+		return fmt.Errorf("external: %w", err)
 	}
 	if c.SessionAge < time.Second || c.SessionAge > 30*24*time.Hour {
 		return fmt.Errorf("session_age: %v: expected 1s to 720h", c.SessionAge)

@@ -117,9 +117,13 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 		return err
 	}
 	defer lis.Close()
+	outside, err := c.External.house()
+	if err != nil {
+		return fmt.Errorf("external: %w", err)
+	}
 	d := &door{open: func(ctx context.Context) (*room, error) {
 		a, err := appliance.Open(ctx, appliance.Config{
-			Dir: c.Data, Origin: c.Origin, Node: c.Node, Release: rel, Keys: c.keys(), Signatures: c.Signatures, Escrow: c.escrow(), Witnesses: c.cosign(), Limits: c.limits(), SessionAge: c.SessionAge,
+			Dir: c.Data, Origin: c.Origin, Node: c.Node, Release: rel, Keys: c.keys(), Signatures: c.Signatures, Escrow: c.escrow(), Witnesses: c.cosign(), Limits: c.limits(), External: outside, SessionAge: c.SessionAge,
 			QueueMost: c.QueueMost, Reserve: c.ReserveMiB << 20, Log: log, Postgres: c.Store, SuspendOnAlarm: c.Chance.Suspend,
 			Entropy: c.Entropy.Sources, EntropyMinimum: c.Entropy.Minimum,
 		})

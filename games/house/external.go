@@ -59,7 +59,8 @@ const roundAhead = 2 * time.Second
 // askTimeout bounds one attempt to get something from outside.
 const askTimeout = 10 * time.Second
 
-func (e *External) check() error {
+// Check tells whether a house can be asked for this, and sets defaults.
+func (e *External) Check() error {
 	if e.Policy == "" {
 		e.Policy = epoch.PolicyNone
 	}

@@ -159,7 +159,7 @@ func Open(ctx context.Context, l *ledger.Ledger, cfg Config) (*House, error) {
 	if err := cfg.Limits.Check(); err != nil {
 		return nil, fmt.Errorf("seed epochs: %w", err)
 	}
-	if err := cfg.External.check(); err != nil {
+	if err := cfg.External.Check(); err != nil {
 		return nil, fmt.Errorf("external: %w", err)
 	}
 	cfg.SourcesMinimum = max(cfg.SourcesMinimum, 1)
