@@ -718,6 +718,22 @@ func TestCheckersAgreeOnFrauds(t *testing.T) {
 		{"a commitment is signed by nobody", func(t *town) {
 			with(t, func(r *epoch.Committed) { r.Sources[0].Name = "dice" }, t.more)
 		}, "seed-signature"},
+		{"a nonce in another player's name", func(t *town) {
+			with(t, func(r *players.NonceSet) { r.Player = t.who[1].Ref }, func() { t.SetNonce(t.who[0]) })
+		}, "nonce-session"},
+		{"a nonce that counts at once", func(t *town) {
+			with(t, func(r *players.NonceSet) { r.Epoch-- }, func() { t.SetNonce(t.who[0]) })
+		}, "nonce-epoch"},
+		{"a nonce is passed over", func(t *town) {
+			t.SetNonce(t.who[0])
+			t.exhaust()
+			t.Turn()
+			t.exhaust()
+			t.drawn(func([32]byte) [32]byte {
+				now := epoch.Now(t.Rows())
+				return t.Secret(now.Active).Drawer.Draw(lamplight, "1.0.0", t.who[0].Ref, rounds.Next(t.Rows(), t.who[0].Ref, lamplight), 0, nil)
+			})
+		}, "draw"},
 		{"a beacon's round is out already", func(t *town) {
 			t.promise(epoch.PolicyBeacon, func(st *epoch.Statement) { st.Beacon.Round-- })
 		}, "beacon-round"},

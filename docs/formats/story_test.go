@@ -137,6 +137,7 @@ func tell(t *testing.T) *story {
 	session := &players.SessionOpened{Expires: s.now.Add(12 * time.Hour), Game: gameID, Player: s.player}
 	s.byOperator(session, "seat-1", "/v1/sessions", `{"game":"lamplight-quay","player":"alice"}`)
 	actor := players.SessionKey(session.ID)
+	s.setNonce(actor)
 
 	s.after(4 * time.Second)
 	s.add(&epoch.ActivatedV1{Activated: epoch.Activated{Epoch: 1, Policy: epoch.PolicyNone}})
@@ -252,7 +253,8 @@ func (s *story) move(r entry.Record, key, what string, amount int64) {
 func (s *story) spin(actor string, d *chance.Drawer, number uint64, key string, stake int64) {
 	s.t.Helper()
 	now, n := epoch.Now(s.rows), rounds.Next(s.rows, s.player, gameID)
-	r := d.Draw(gameID, s.machine.Definition().Version, s.player, n, 0, nil)
+	account := must(players.Find(s.rows, s.player))
+	r := d.Draw(gameID, s.machine.Definition().Version, s.player, n, 0, account.NonceAt(now.Active))
 	var p books.Play
 	if err := p.Round(s.machine, r, stake); err != nil {
 		s.t.Fatal(err)

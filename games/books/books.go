@@ -66,6 +66,8 @@ func New(typ string) (entry.Record, error) {
 		return new(players.Created), nil
 	case "player.state-changed":
 		return new(players.StateChanged), nil
+	case "player.nonce-set":
+		return new(players.NonceSet), nil
 	case "session.opened":
 		return new(players.SessionOpened), nil
 	case "session.closed":
@@ -135,6 +137,9 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		if err := holder(rows, r.Player, r.Amount.Currency, players.MayWithdraw); err != nil {
 			return err
 		}
+	case *players.NonceSet:
+		s := epoch.Now(rows)
+		return players.SetNonce(rows, r, s.Committed+1, max(s.Active, s.Closed+1))
 	case *players.SessionOpened:
 		if _, err := rounds.Playable(rows, r.Game); err != nil {
 			return book.Broken("session-game", "an enabled game", r.Game+": "+err.Error())

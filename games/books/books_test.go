@@ -368,6 +368,7 @@ func everyRecord() []entry.Record {
 		&officers.Retired{Header: request(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}}, Officer: text()},
 		&players.Created{Header: request(), Currency: "JPY", Player: ref()},
 		&players.StateChanged{Header: request(), Player: ref(), Reason: hash(), State: players.Suspended},
+		&players.NonceSet{Header: request(), Epoch: number(), Nonce: hash(), Player: ref()},
 		&players.SessionOpened{Header: request(), Expires: after(9999), Game: text(), Player: ref()},
 		&players.SessionClosed{Header: request(), Player: ref(), Session: id(next())},
 		&wallet.Deposited{Movement: movement()},

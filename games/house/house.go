@@ -497,6 +497,8 @@ type seat struct {
 
 	reads []string
 	next  atomic.Uint64 // the round number that its next spin will probably have
+	// account is the player's row as it was seen last, for his nonces.
+	account atomic.Pointer[players.Player]
 }
 
 // Seat finds the session of a token. That it is still open is for the commands
@@ -520,6 +522,7 @@ func (h *House) Seat(ctx context.Context, token string) (Session, error) {
 			return err
 		}
 		s.player, s.game, s.currency = row.Player, row.Game, p.Currency
+		s.account.Store(p)
 		s.next.Store(rounds.Next(rows, row.Player, row.Game))
 		return nil
 	})

@@ -1,6 +1,7 @@
 package house
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,22 +27,24 @@ type played struct {
 	game   *game
 	n      uint64
 	stake  int64
+	nonce  []byte // the player's standing nonce in that epoch
 	r      [32]byte
 }
 
 var plays = sync.Pool{New: func() any { return new(played) }}
 
-// play works a round out. Nothing but epoch, game, player and n decides r, and
-// nothing but r and the definition decides the round; the stake scales it.
-func (p *played) play(d *chance.Drawer, g *game, s *seat, n uint64, stake int64) error {
-	p.drawer, p.game, p.n, p.stake = d, g, n, stake
-	p.r = d.Draw(g.id, g.release, s.player, n, 0, nil)
+// play works a round out. Nothing but epoch, game, player with his nonce and n
+// decides r, and nothing but r and the definition decides the round; the stake
+// scales it.
+func (p *played) play(d *chance.Drawer, g *game, s *seat, n uint64, stake int64, nonce []byte) error {
+	p.drawer, p.game, p.n, p.stake, p.nonce = d, g, n, stake, nonce
+	p.r = d.Draw(g.id, g.release, s.player, n, 0, nonce)
 	return p.Round(g.machine, p.r, stake)
 }
 
 // is reports whether this round is the one asked for.
-func (p *played) is(d *chance.Drawer, g *game, n uint64, stake int64) bool {
-	return p.drawer == d && p.game == g && p.n == n && p.stake == stake
+func (p *played) is(d *chance.Drawer, g *game, n uint64, stake int64, nonce []byte) bool {
+	return p.drawer == d && p.game == g && p.n == n && p.stake == stake && bytes.Equal(p.nonce, nonce)
 }
 
 // prepare works out the round that the session's next spin will most likely be,
@@ -53,7 +56,7 @@ func (h *House) prepare(p *played, s *seat, stake int64) {
 	if likely == nil || g == nil || !slices.Contains(g.(*game).machine.Definition().Stakes, stake) {
 		return
 	}
-	if err := p.play(likely.drawer, g.(*game), s, s.next.Load(), stake); err != nil {
+	if err := p.play(likely.drawer, g.(*game), s, s.next.Load(), stake, s.account.Load().NonceAt(likely.epoch)); err != nil {
 		p.drawer = nil // the command will meet the same error and report it
 	}
 }
@@ -75,8 +78,12 @@ func (h *House) Spin(ctx context.Context, req Request, session Session, stake in
 		if err != nil {
 			return err
 		}
-		if _, err := players.MayPlay(tx, live.Player); err != nil {
+		account, err := players.MayPlay(tx, live.Player)
+		if err != nil {
 			return err
+		}
+		if len(account.Nonces) > 0 && s.account.Load() != account {
+			s.account.Store(account)
 		}
 		row, err := rounds.Playable(tx, s.game)
 		if err != nil {
@@ -106,8 +113,8 @@ func (h *House) Spin(ctx context.Context, req Request, session Session, stake in
 		}
 		// From here on nothing may be refused: the outcome is known.
 		n := rounds.Next(tx, s.player, s.game)
-		if !p.is(drawer, g, n, stake) {
-			if err := p.play(drawer, g, s, n, stake); err != nil {
+		if nonce := account.NonceAt(epochN); !p.is(drawer, g, n, stake, nonce) {
+			if err := p.play(drawer, g, s, n, stake, nonce); err != nil {
 				return err
 			}
 		}

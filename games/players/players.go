@@ -133,12 +133,14 @@ func (r *SessionClosed) Code(c *entry.Coder) {
 // Player is the row of an account.
 type Player struct {
 	Currency money.Currency
+	Nonces   []Nonce // standing nonces that draws to come can have, by rising epoch
 	State    State
 }
 
 // Code visits the members.
 func (p *Player) Code(c *entry.Coder) {
 	c.Currency("currency", &p.Currency)
+	codeNonces(c, &p.Nonces)
 	s := string(p.State)
 	c.Text("state", &s, 16)
 	p.State = State(s)
@@ -264,7 +266,9 @@ func Fold(rows book.Rows, r entry.Record) error {
 		if err != nil {
 			return book.Broken("player-state", "a change that the account's state allows", string(r.State)+": "+err.Error())
 		}
-		rows.Put(PlayerKey(r.Player), &Player{Currency: p.Currency, State: r.State})
+		changed := *p
+		changed.State = r.State
+		rows.Put(PlayerKey(r.Player), &changed)
 	case *SessionOpened:
 		if _, err := MayPlay(rows, r.Player); err != nil {
 			return book.Broken("session-player", "an open player account", err)

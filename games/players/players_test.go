@@ -3,6 +3,7 @@ package players_test
 import (
 	"errors"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -179,7 +180,7 @@ func TestStates(t *testing.T) {
 			path := append([]entry.Record{created(ann, "EUR")}, c.path...)
 			rows := tell(t, path...)
 			p, err := players.Find(rows, ann)
-			if err != nil || *p != (players.Player{Currency: "EUR", State: c.state}) {
+			if err != nil || !reflect.DeepEqual(*p, players.Player{Currency: "EUR", State: c.state}) {
 				t.Fatalf("%v, %v", p, err)
 			}
 			for what, m := range map[string]struct {

@@ -54,7 +54,7 @@ func (p *pages) free(d *draws) {
 
 // prove recomputes every draw under the key of its epoch, in parallel, and
 // returns how many are the same, with a finding for each that differs.
-func (d *draws) prove(drawer *chance.Drawer, games *machines, workers int) (proven int, found []Finding) {
+func (d *draws) prove(drawer *chance.Drawer, nonce func(entry.Ref) []byte, games *machines, workers int) (proven int, found []Finding) {
 	todo := make(chan []draw, len(d.pages))
 	for i, p := range d.pages {
 		todo <- p[:min(d.n-i*len(p), len(p))]
@@ -76,7 +76,7 @@ func (d *draws) prove(drawer *chance.Drawer, games *machines, workers int) (prov
 					if g == nil {
 						continue // the definition could not be read, which was found
 					}
-					if r := drawer.Draw(g.id, g.release, p.player, p.n, 0, nil); r != p.r {
+					if r := drawer.Draw(g.id, g.release, p.player, p.n, 0, nonce(p.player)); r != p.r {
 						mu.Lock()
 						found = append(found, Finding{
 							Index: p.index, Type: "round.settled", Rule: "draw",

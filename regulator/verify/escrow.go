@@ -77,7 +77,7 @@ func (r *replay) proveOpened() {
 		}
 		delete(r.draws, n)
 		drawer := chance.NewDrawer(chance.DeriveKey(s.secret, row.Commitment, row.External), r.v.Name())
-		proven, found := list.prove(drawer, &r.games, r.opts.Workers)
+		proven, found := list.prove(drawer, r.nonces.in(n), &r.games, r.opts.Workers)
 		for _, f := range found {
 			r.report.find(f)
 		}

@@ -56,6 +56,9 @@ func newStory(t *testing.T) *story {
 	idle := h.Register("SEK")
 	h.Open(idle)
 	h.Register("NOK")
+	for _, p := range s.who {
+		h.SetNonce(p)
+	}
 	h.Play(s.who, 12)
 	h.Policy = epoch.PolicyWitness
 	h.Play(s.who, 12)
@@ -212,7 +215,7 @@ func otherSignature(_ *story, old string) string {
 }
 
 // asked are the types that a request causes.
-const asked = "game.disabled game.enabled key.introduced key.retired officer.enrolled officer.retired player.created player.state-changed round.settled session.closed session.opened wallet.deposited wallet.withdrawn"
+const asked = "game.disabled game.enabled key.introduced key.retired officer.enrolled officer.retired player.created player.nonce-set player.state-changed round.settled session.closed session.opened wallet.deposited wallet.withdrawn"
 
 func always(value string) func(*story, string) string {
 	return func(*story, string) string { return value }

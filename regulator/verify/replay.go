@@ -18,6 +18,7 @@ import (
 
 	"countroom/games/books"
 	"countroom/games/monitor"
+	"countroom/games/players"
 	"countroom/games/rounds"
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
@@ -62,7 +63,8 @@ type replay struct {
 	restores []restore
 	seeds    *ecdsa.PublicKey
 	outside  outside
-	opened   map[uint64]opened   // by epoch: secrets that others opened
+	opened   map[uint64]opened // by epoch: secrets that others opened
+	nonces   nonces
 	secrets  map[[32]byte]uint64 // revealed, with their epochs
 	last     entry.Time
 	ids      *set
@@ -96,7 +98,7 @@ type secret struct {
 
 func newReplay(report *Report, opts Options, v note.Verifier, all []kept) *replay {
 	return &replay{
-		report: report, opts: opts, v: v, kept: all, rows: book.Memory{}, ids: newSet(), keys: newSet(), secrets: map[[32]byte]uint64{},
+		report: report, opts: opts, v: v, kept: all, rows: book.Memory{}, ids: newSet(), keys: newSet(), secrets: map[[32]byte]uint64{}, nonces: nonces{},
 		opened: map[uint64]opened{}, draws: map[uint64]*draws{}, totals: map[totalsKey]*Totals{}, cash: map[string]*Cash{},
 		watch: monitor.NewWatch(), alarms: map[string]uint64{},
 	}
@@ -465,6 +467,8 @@ func (r *replay) after(index uint64, e entry.Record, broken func(rule, expected,
 	switch e := e.(type) {
 	case *wallet.Deposited:
 		r.cashIn(string(e.Amount.Currency)).Deposits.add(e.Amount.Amount)
+	case *players.NonceSet:
+		r.nonces.set(e)
 	case *wallet.Withdrawn:
 		r.cashIn(string(e.Amount.Currency)).Withdrawals.add(e.Amount.Amount)
 	case *epoch.CommittedV1:
@@ -532,7 +536,7 @@ func (r *replay) revealed(e *epoch.Revealed, broken func(rule, expected, found s
 		return
 	}
 	drawer := chance.NewDrawer(chance.DeriveKey(e.Secret, row.Commitment, row.External), r.v.Name())
-	proven, found := list.prove(drawer, &r.games, r.opts.Workers)
+	proven, found := list.prove(drawer, r.nonces.in(e.Epoch), &r.games, r.opts.Workers)
 	for _, f := range found {
 		r.report.find(f)
 	}

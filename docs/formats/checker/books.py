@@ -237,6 +237,7 @@ class Books:
         self._term = 0
         self._players: dict[str, Player] = {}
         self._sessions: dict[str, Session] = {}
+        self._nonces: dict[str, list[tuple[int, bytes]]] = collections.defaultdict(list)  # with their first epochs
         self._balances: dict[tuple[str, str], int] = collections.defaultdict(int)
         self._definitions: dict[int, slots.Game] = {}  # by the index of game.enabled
         self._games: dict[str, Enabled] = {}
@@ -394,7 +395,7 @@ class Books:
     def _cause(self, entry: dict) -> None:
         kind, actor = entry["type"], entry["actor"]
         by = "house" if kind in records.OF_THE_HOUSE else "operator"
-        if kind == "round.settled":
+        if kind in ("round.settled", "player.nonce-set"):
             by = actor if actor.startswith("session/") else "session/<uuid>"
         if entry.get("approvals"):
             by = f"officer/{entry['approvals'][0]['officer']}"
@@ -587,6 +588,22 @@ class Books:
             "a change that the account's state allows",
         )
         self._players[entry["player"]].state = new
+
+    def _player_nonce_set(self, entry: dict, at: int) -> None:
+        kind, _, uuid = entry["actor"].partition("/")
+        session = self._sessions.get(uuid) if kind == "session" else None
+        live = session is not None and not session.closed and at < session.expires
+        own = live and session.player == entry["player"]
+        self._demand(own, "nonce-session", "an open session of this player")
+        self._demand(self._players[entry["player"]].state == "open", "player-state", "an open account")
+        n = len(self._epochs) + 1
+        self._demand(entry["epoch"] == n, "nonce-epoch", str(n))
+        self._nonces[entry["player"]].append((n, bytes.fromhex(entry["nonce"])))
+
+    def _nonce(self, player: str, n: int) -> bytes:
+        """A player's standing nonce in an epoch."""
+        counting = [nonce for first, nonce in self._nonces.get(player, []) if first <= n]
+        return counting[-1] if counting else b""
 
     def _session_opened(self, entry: dict, at: int) -> None:
         self._game(entry["game"], "session-game")
@@ -961,14 +978,14 @@ class Books:
         if given == epoch.commitment:
             self._expect(secret not in self._secrets, "seed-once", "a secret that no epoch had")
             self._secrets.add(secret)
-            self._prove(epoch, chance.epoch_key(secret, epoch.commitment, epoch.external))
+            self._prove(n, epoch, chance.epoch_key(secret, epoch.commitment, epoch.external))
 
-    def _prove(self, epoch: Epoch, key: bytes) -> None:
+    def _prove(self, n: int, epoch: Epoch, key: bytes) -> None:
         """Holds each draw of an epoch against the epoch's key."""
         self.epochs_revealed += 1
         for draw in epoch.to_prove:
-            player = bytes.fromhex(draw.player)
-            r = chance.draw(key, self._key.name, draw.game.id, draw.game.version, player, draw.n, step=0).hex()
+            player, nonce = bytes.fromhex(draw.player), self._nonce(draw.player, n)
+            r = chance.draw(key, self._key.name, draw.game.id, draw.game.version, player, draw.n, 0, nonce).hex()
             if draw.r == r:
                 self.rounds_proven += 1
             else:

@@ -198,6 +198,7 @@ OF_REQUESTS: dict[str, dict[str, Shape]] = {
     "officer.retired": {"approvals": _approvals, "officer": text(32)},
     "player.created": {"currency": currency, "player": hexadecimal(16)},
     "player.state-changed": {"player": hexadecimal(16), "reason": hexadecimal(32), "state": text(16)},
+    "player.nonce-set": {"epoch": integer, "nonce": hexadecimal(32), "player": hexadecimal(16)},
     "session.opened": {"expires": time, "game": text(32), "player": hexadecimal(16)},
     "session.closed": {"player": hexadecimal(16), "session": uuid},
     "wallet.deposited": _transfer,

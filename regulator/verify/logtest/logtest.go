@@ -459,7 +459,7 @@ func (h *House) Round(p Player, stake int64) *rounds.Settled {
 	machine := h.games[id]
 	s := epoch.Now(h.rows)
 	n := rounds.Next(h.rows, p.Ref, id)
-	draw := h.secrets[s.Active].Drawer.Draw(id, machine.Definition().Version, p.Ref, n, 0, nil)
+	draw := h.secrets[s.Active].Drawer.Draw(id, machine.Definition().Version, p.Ref, n, 0, h.nonce(p, s.Active))
 	if h.Draw != nil {
 		draw = h.Draw(draw, p.Ref, n)
 	}
