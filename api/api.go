@@ -111,9 +111,12 @@ type route struct {
 	serve        echo.HandlerFunc
 }
 
+// isCommand reports whether requests of a method are commands.
+func isCommand(method string) bool { return method == http.MethodPost || method == http.MethodPut }
+
 // usual is the status of success.
 func (r *route) usual() int {
-	if r.method == http.MethodPost {
+	if isCommand(r.method) {
 		return http.StatusCreated
 	}
 	return http.StatusOK
@@ -128,6 +131,7 @@ func (s *Server) routes(metrics http.Handler) []*route {
 		{"POST", "/v1/sessions", s.openSession},
 		{"POST", "/v1/sessions/{id}/close", s.closeSession},
 		{"POST", "/v1/spins", s.spin},
+		{"PUT", "/v1/nonce", s.setNonce},
 		{"POST", "/v1/games/{id}/state", s.setGameState},
 
 		{"GET", "/v1/players/{id}", s.getPlayer},

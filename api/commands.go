@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 
 	"countroom/games/house"
@@ -10,6 +11,7 @@ import (
 	"countroom/ledger"
 	"countroom/ledger/entry"
 	"countroom/ledger/money"
+	"countroom/rngcert/chance"
 
 	"github.com/labstack/echo/v4"
 )
@@ -136,6 +138,27 @@ func (s *Server) spin(c echo.Context) error {
 	return s.carryOut(c, cmd, func(ctx context.Context) (ledger.Receipt, error) {
 		return s.house.Spin(ctx, cmd.req, *session, stake)
 	}, appendSpin)
+}
+
+// setNonce: PUT /v1/nonce.
+func (s *Server) setNonce(c echo.Context) error {
+	session, err := s.player(c)
+	if err != nil {
+		return err
+	}
+	cmd, err := s.command(c, session, true)
+	if err != nil {
+		return err
+	}
+	defer cmd.done()
+	var nonce [chance.NonceSize]byte
+	cmd.text("nonce", func(text string) bool {
+		n, err := hex.Decode(nonce[:], []byte(text[:min(len(text), 2*len(nonce))]))
+		return err == nil && n == len(nonce) && text == hex.EncodeToString(nonce[:])
+	}, "32 bytes in 64 lower-case hex digits")
+	return s.carryOut(c, cmd, func(ctx context.Context) (ledger.Receipt, error) {
+		return s.house.SetNonce(ctx, cmd.req, *session, nonce)
+	}, nil)
 }
 
 // setGameState: POST /v1/games/{id}/state.

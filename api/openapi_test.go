@@ -256,7 +256,7 @@ func (a *answer) conforms(method, path, body string) {
 			fail("%v", err)
 		}
 	}
-	if method != http.MethodPost || op == nil || body == "" {
+	if !isCommand(method) || op == nil || body == "" {
 		return
 	}
 	v, err := decodeJSON([]byte(body))

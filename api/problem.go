@@ -39,7 +39,7 @@ const (
 // The problems of the protocol.
 var (
 	malformed       = &problem{name: "malformed-body", status: 400, title: "The body cannot be parsed", about: "The body must be one JSON text in UTF-8 (RFC 8259, RFC 7493) without repeated names."}
-	badKey          = &problem{name: "idempotency-key", status: 400, title: "The idempotency key is missing or malformed", about: "Every POST needs exactly one Idempotency-Key header of 1 to 255 printable ASCII characters."}
+	badKey          = &problem{name: "idempotency-key", status: 400, title: "The idempotency key is missing or malformed", about: "Every command needs exactly one Idempotency-Key header of 1 to 255 printable ASCII characters."}
 	unauthorized    = &problem{name: "unauthorized", status: 401, title: "No valid token", about: "Send a valid token as Authorization: Bearer."}
 	sessionOver     = &problem{name: "session-over", status: 401, title: "The session is closed or has expired", about: "Open a new session. Requests that were accepted can still be repeated with their keys."}
 	forbidden       = &problem{name: "forbidden", status: 403, title: "The token is of another role", about: "The token is valid, but what it stands for may not do this."}
@@ -164,7 +164,7 @@ func (s *Server) writeProblem(c echo.Context, err error) int {
 	if body.Detail == "" {
 		body.Detail = r.about
 	}
-	if r.status >= 500 && r.outcome == "" && c.Request().Method == http.MethodPost {
+	if r.status >= 500 && r.outcome == "" && isCommand(c.Request().Method) {
 		body.Outcome = outcomeUnknown // its key was perhaps not even looked up
 	}
 	b, err := json.Marshal(body)

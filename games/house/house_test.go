@@ -18,6 +18,7 @@ import (
 	"countroom/games/books"
 	"countroom/games/house"
 	"countroom/games/house/housetest"
+	"countroom/games/players"
 	"countroom/games/rounds"
 	"countroom/games/slots"
 	"countroom/ledger"
@@ -236,7 +237,7 @@ func audit(t testing.TB, h *housetest.House) []*life {
 	t.Helper()
 	a := auditor{
 		t: t, rows: book.Memory{}, machines: map[uint64]*slots.Machine{},
-		counts: map[string]uint64{}, balances: map[string]int64{}, keys: map[[32]byte]uint64{},
+		nonces: map[entry.Ref][]*players.NonceSet{}, counts: map[string]uint64{}, balances: map[string]int64{}, keys: map[[32]byte]uint64{},
 	}
 	for i, leaf := range leaves(t, h) {
 		r, err := books.Decode(leaf)
@@ -264,6 +265,7 @@ type auditor struct {
 	counts   map[string]uint64         // rounds by player and game
 	balances map[string]int64          // by account and currency
 	keys     map[[32]byte]uint64       // of requests, and their entries
+	nonces   map[entry.Ref][]*players.NonceSet
 	epochs   []*life
 	active   uint64
 	closed   uint64
@@ -362,11 +364,16 @@ func (a *auditor) entry(i uint64, r entry.Record) {
 		}
 		d := chance.NewDrawer(chance.DeriveKey(r.Secret, e.committed.Commitment, e.activated.External), housetest.Origin)
 		for _, s := range e.rounds {
-			if d.Draw(s.Game, a.machines[s.Enabled].Definition().Version, s.Player, s.Draw.N, 0, nil) != s.Draw.R {
+			if d.Draw(s.Game, a.machines[s.Enabled].Definition().Version, s.Player, s.Draw.N, 0, a.nonce(s.Player, r.Epoch)) != s.Draw.R {
 				wrong("r of draw %d does not follow from the secret", s.Draw.Number)
 			}
 		}
 		e.revealed, a.revealed = r, r.Epoch
+	case *players.NonceSet:
+		if r.Epoch != uint64(len(a.epochs))+1 {
+			wrong("a nonce from epoch %d on, after %d commitments", r.Epoch, len(a.epochs))
+		}
+		a.nonces[r.Player] = append(a.nonces[r.Player], r)
 	case *wallet.Deposited:
 		a.post(wrong, r.Postings)
 	case *wallet.Withdrawn:
@@ -394,6 +401,16 @@ func (a *auditor) entry(i uint64, r entry.Record) {
 		a.post(wrong, r.Postings)
 		e.rounds = append(e.rounds, r)
 	}
+}
+
+// nonce is a player's standing nonce in an epoch.
+func (a *auditor) nonce(player entry.Ref, n uint64) (nonce []byte) {
+	for _, r := range a.nonces[player] {
+		if r.Epoch <= n {
+			nonce = r.Nonce[:]
+		}
+	}
+	return nonce
 }
 
 func (a *auditor) post(wrong func(string, ...any), postings []money.Posting) {
