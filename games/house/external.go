@@ -203,15 +203,16 @@ func (s *seeds) reach() {
 
 // await works out what the next epoch comes into use with.
 func (s *seeds) await(ctx context.Context) error {
-	if s.h.ledger.Ready() != nil {
-		return nil // the ledger says so itself
+	n := s.waits.Load()
+	if n == 0 || s.h.ledger.Ready() != nil { // which the ledger says itself
+		return nil
 	}
 	now, _, err := s.look(ctx)
 	if err != nil {
 		return err
 	}
-	n := max(now.Active, now.Closed) + 1
-	if n > now.Committed || s.ready(n, false) != nil {
+	if n != max(now.Active, now.Closed)+1 || s.ready(n, false) != nil {
+		s.waits.CompareAndSwap(n, 0)
 		return nil
 	}
 	o, err := s.unseal(ctx, n)

@@ -29,8 +29,9 @@ type seeds struct {
 	mu       sync.RWMutex
 	prepared map[prepares]*prepared
 
-	alarmed uint64     // the epoch that an alarm was raised for, of reach alone
-	missing entry.Time // since when the outside has not let an epoch be committed, of tend alone
+	waits   atomic.Uint64 // the epoch that waits for the outside, or 0
+	alarmed uint64        // the epoch that an alarm was raised for, of reach alone
+	missing entry.Time    // since when the outside has not let an epoch be committed, of tend alone
 
 	likely atomic.Pointer[likely] // the epoch that drew last, for rounds worked out ahead
 }
@@ -183,7 +184,9 @@ func (s *seeds) load(ctx context.Context) error {
 		switch downgraded := n == now.Active && now.Downgraded; {
 		case n == now.Active: // as it came into use, whatever the outside says now
 			s.keep(o.prepare(s.h.cfg.Origin, &epoch.Activated{Epoch: n, External: o.external}), downgraded)
-		case o.Policy == epoch.PolicyNone:
+		case o.Policy != epoch.PolicyNone:
+			s.waits.Store(n)
+		default:
 			s.keep(o.prepare(s.h.cfg.Origin, &epoch.Activated{Epoch: n, Policy: o.Policy}), false)
 		}
 	}
@@ -319,7 +322,9 @@ func (s *seeds) commit(ctx context.Context, n uint64, policy string) error {
 	if policy == epoch.PolicyNone {
 		o := opened{Statement: st, secret: secret}
 		s.keep(o.prepare(cfg.Origin, &epoch.Activated{Epoch: n, Policy: policy}), false)
+		return nil
 	}
+	s.waits.Store(n)
 	rouse(s.next)
 	return nil
 }
