@@ -33,7 +33,6 @@ import (
 	"countroom/ledger/trillian"
 
 	"github.com/sigstore/sigstore/pkg/signature"
-	"golang.org/x/mod/sumdb/note"
 )
 
 // What Update and reads refuse. Where an error is not ErrUnknownOutcome, the
@@ -70,6 +69,9 @@ type Config struct {
 	Guard  *Guard
 	// Signer signs checkpoints; its key is Ed25519.
 	Signer signature.Signer
+	// MoreSigners are further keys for checkpoints, of a log that exchanged its own:
+	// those sign that the log has in force.
+	MoreSigners []signature.Signer
 	// Signatures is how many the signer makes at once; default 1. More shorten the
 	// answer where a signature takes long, as over a network.
 	Signatures int
@@ -119,9 +121,7 @@ type Ledger struct {
 	applier *Applier
 	tree    *tlog.Tree
 	driver  *trillian.Log
-	signer  note.Signer
-	vkey    string
-	verify  note.Verifier
+	signers signers
 	term    atomic.Uint64
 	index   *indexer
 	m       *Metrics
@@ -247,8 +247,9 @@ type dirty struct {
 // ReadOnly reports whether the ledger only serves what is there.
 func (l *Ledger) ReadOnly() bool { return l.cfg.ReadOnly }
 
-// VKey is the verifier key of the log's checkpoints.
-func (l *Ledger) VKey() string { return l.vkey }
+// VKey is the verifier key of the log's checkpoints: while it is being exchanged,
+// the new one.
+func (l *Ledger) VKey() string { return l.signers.newest() }
 
 // Origin is the log's name.
 func (l *Ledger) Origin() string { return l.cfg.Origin }

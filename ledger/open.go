@@ -2,9 +2,7 @@ package ledger
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -66,18 +64,21 @@ func Open(ctx context.Context, cfg Config) (_ *Ledger, err error) {
 	}
 	l.open = l.newBatch()
 	l.durable.Store(head.Size)
-	if err := l.openSigner(); err != nil {
+	if err := l.openSigners(); err != nil {
 		return nil, err
 	}
 	if err := l.openTree(); err != nil {
 		return nil, err
 	}
+	if err := l.openFolds(ctx, head); err != nil {
+		return nil, fmt.Errorf("building the books anew: %w", err)
+	}
+	if err := l.openChain(head.Size); err != nil {
+		return nil, err
+	}
 	last, err := l.lastSigned()
 	if err != nil {
 		return nil, err
-	}
-	if err := l.openFolds(ctx, head); err != nil {
-		return nil, fmt.Errorf("building the books anew: %w", err)
 	}
 	if err := l.openIndex(head); err != nil {
 		return nil, fmt.Errorf("reading the newest entries: %w", err)
@@ -133,28 +134,6 @@ func Open(ctx context.Context, cfg Config) (_ *Ledger, err error) {
 	return l, nil
 }
 
-func (l *Ledger) openSigner() error {
-	pub, err := l.cfg.Signer.PublicKey()
-	if err != nil {
-		return fmt.Errorf("checkpoint key: %w", err)
-	}
-	key, ok := pub.(ed25519.PublicKey)
-	if !ok {
-		return fmt.Errorf("checkpoint key: expected Ed25519, got %T", pub)
-	}
-	l.signer, err = tlog.NewSigner(l.cfg.Origin, key, func(msg []byte) ([]byte, error) {
-		return l.cfg.Signer.SignMessage(bytes.NewReader(msg))
-	})
-	if err != nil {
-		return err
-	}
-	if l.vkey, err = tlog.VKey(l.cfg.Origin, key); err != nil {
-		return err
-	}
-	l.verify, err = tlog.NewVerifier(l.vkey)
-	return err
-}
-
 func (l *Ledger) openTree() (err error) {
 	if l.applier, err = NewApplier(l.store, l.books); err != nil {
 		return err
@@ -188,7 +167,7 @@ func (l *Ledger) lastSigned() (*Signed, error) {
 	if err != nil || cp == nil {
 		return nil, err
 	}
-	c, err := tlog.Open(cp, l.verify)
+	c, err := l.signers.open(cp)
 	if err != nil {
 		return nil, fmt.Errorf("the checkpoint key or the origin is not this log's: restore the key file that belongs to it: %w", err)
 	}

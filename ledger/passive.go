@@ -10,7 +10,6 @@ import (
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
 	"countroom/ledger/store"
-	"countroom/ledger/tlog"
 )
 
 // follower is what a ledger knows while it is passive. Whoever holds mu is the
@@ -183,7 +182,7 @@ func (l *Ledger) Learn(checkpoint []byte) error {
 }
 
 func (l *Ledger) learn(checkpoint []byte) error {
-	c, err := tlog.Open(checkpoint, l.verify)
+	c, err := l.signers.open(checkpoint)
 	if err != nil {
 		return fmt.Errorf("a checkpoint of the active machine: %w", err)
 	}

@@ -265,7 +265,11 @@ func TestAPassiveLedgerStopsAt(t *testing.T) {
 		return nil
 	}, book.ErrBroken)
 	refuse("a signature over another history", func(t *testing.T, p *pair, _ *Batch) error {
-		cp, err := tlog.Sign(tlog.Checkpoint{Origin: p.Origin(), Size: 1, Root: tlog.Hash{1}}, p.Ledger.signer)
+		signers, err := p.Ledger.signers.at(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cp, err := tlog.Sign(tlog.Checkpoint{Origin: p.Origin(), Size: 1, Root: tlog.Hash{1}}, signers...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -280,7 +284,11 @@ func TestAMachineThatCannotSignIsNotPromoted(t *testing.T) {
 	p := newPair(t)
 	defer p.b.close()
 	silent := &faultySigner{Signer: p.b.signer}
-	p.b.cfg.Signer = silent
+	n, vkey, err := signerOf(p.b.Origin(), silent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.b.Ledger.signers.pool[vkey] = n
 	p.must(add("a", 1))
 	p.rig.close()
 	silent.silent.Store(true)

@@ -299,7 +299,11 @@ func (l *Ledger) allow(head store.Head) error {
 
 // signature makes the checkpoint of a head that the guard allowed.
 func (l *Ledger) signature(head store.Head) (*Signed, error) {
-	cp, err := tlog.Sign(tlog.Checkpoint{Origin: l.cfg.Origin, Size: head.Size, Root: head.Root}, l.signer)
+	signers, err := l.signers.at(head.Size)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSigner, err)
+	}
+	cp, err := tlog.Sign(tlog.Checkpoint{Origin: l.cfg.Origin, Size: head.Size, Root: head.Root}, signers...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSigner, err)
 	}

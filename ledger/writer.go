@@ -263,6 +263,7 @@ func (l *Ledger) noteDurable(base uint64, records []entry.Record, size uint64) (
 	l.durable.Store(size)
 	for i, r := range records {
 		index := base + uint64(i)
+		l.signers.note(index, r)
 		if l.indexRows, err = l.appendIndexRows(l.indexRows[:0], index, r); err != nil {
 			return err
 		}

@@ -119,6 +119,7 @@ type Appliance struct {
 
 	guard  *ledger.Guard
 	keys   keys
+	ring   ring
 	health health
 }
 
@@ -181,8 +182,14 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	if cfg.Signatures == 0 && !k.inMemory() {
 		cfg.Signatures = 4
 	}
+	if founded {
+		if err := a.ring.open(ctx, files, cfg.Dir, origin, k, cfg.Log); err != nil {
+			return nil, err
+		}
+	}
+	a.ring.files, a.ring.path = files, filepath.Join(cfg.Dir, "keys", "ring")
 	a.Ledger, err = ledger.Open(ctx, ledger.Config{
-		Origin: origin, Store: a.Store, Books: house.Books(), Guard: a.guard, Signer: checkpoints,
+		Origin: origin, Store: a.Store, Books: house.Books(), Guard: a.guard, Signer: checkpoints, MoreSigners: a.ring.checkpoints(),
 		Clock: machine.Clock, Log: cfg.Log, Fatal: cfg.Fatal, Turn: machine.Turn,
 		QueueMost: cfg.QueueMost, CacheRows: cfg.CacheRows, IndexRun: cfg.IndexRun, ReadOnly: a.ReadOnly,
 		Witnesses: cfg.Witnesses, Signatures: cfg.Signatures,
@@ -214,9 +221,10 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	if err != nil {
 		return nil, err
 	}
+	public, signers := a.ring.all(k, public)
 	a.House, err = house.Open(ctx, a.Ledger, house.Config{
 		Origin: origin, Node: cfg.Node, Release: cfg.Release, Keys: public, Games: cfg.Games,
-		Seeds: k.seeds, Sealer: k.seal, Secret: secretsOf(pool), Limits: cfg.Limits, External: cfg.External, Sources: sourcesOf{pool}, SourcesMinimum: uint64(pool.Minimum()), TendSources: cfg.TendEntropy,
+		Seeds: k.seeds, Signers: signers, Sealer: k.seal, Secret: secretsOf(pool), Limits: cfg.Limits, External: cfg.External, Sources: sourcesOf{pool}, SourcesMinimum: uint64(pool.Minimum()), TendSources: cfg.TendEntropy,
 		Escrow:   escrow,
 		TokenKey: k.token, VaultKey: k.vault, SessionAge: cfg.SessionAge, SuspendOnAlarm: cfg.SuspendOnAlarm, Log: cfg.Log,
 	})

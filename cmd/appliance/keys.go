@@ -55,6 +55,7 @@ type keys struct {
 	checkpoint, seeds, exports signer.Signer
 	seal                       signer.Sealer
 	token, vault               [32]byte
+	more                       []signer.Signer // of the ring
 }
 
 // openKeys opens a house's keys; only a house that has no log yet gets new ones,
@@ -231,7 +232,7 @@ func (k *keys) close(ctx context.Context) error {
 	closed := make(chan error, 1)
 	go func() {
 		var errs []error
-		for _, s := range []signer.Signer{k.checkpoint, k.seeds, k.exports} {
+		for _, s := range append([]signer.Signer{k.checkpoint, k.seeds, k.exports}, k.more...) {
 			if s != nil {
 				errs = append(errs, s.Close())
 			}

@@ -46,6 +46,7 @@ func control(ctx context.Context, dir string, d *door, log *slog.Logger) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /backup", func(w http.ResponseWriter, r *http.Request) { d.backup(w, r, log) })
+	d.officers(mux)
 	server := &http.Server{Handler: mux}
 	context.AfterFunc(ctx, func() { server.Close() })
 	go server.Serve(lis)

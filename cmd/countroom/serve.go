@@ -155,7 +155,7 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 		}
 	}()
 	if !c.Quiet {
-		welcome(cmd, c, lis.Addr().String(), tlsConfig != nil)
+		welcome(cmd, c, lis.Addr().String(), tlsConfig != nil, demoKeys(ctx, d.room))
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -207,7 +207,7 @@ func returns() map[[32]byte]string {
 }
 
 // welcome shows a newcomer the way.
-func welcome(cmd *cobra.Command, c *config, addr string, secure bool) {
+func welcome(cmd *cobra.Command, c *config, addr string, secure bool, demos string) {
 	scheme := "http"
 	if secure {
 		scheme = "https"
@@ -220,7 +220,7 @@ func welcome(cmd *cobra.Command, c *config, addr string, secure bool) {
   verifier key   %s/log.vkey
   bearer tokens  %s/credentials/{operator,regulator,auditor}.key
   API reference  %s://%s/docs
-
+%s
 Seat a player, spin, and check the receipt, in another terminal:
 
   cd %s
@@ -233,5 +233,5 @@ Seat a player, spin, and check the receipt, in another terminal:
   countroom-verify receipt spin.json --vkey log.vkey
   countroom-verify log $H --vkey log.vkey --token credentials/regulator.key --known spin.json
 
-`, version, scheme, addr, data, data, scheme, addr, data, scheme, addr)
+`, version, scheme, addr, data, data, scheme, addr, demos, data, scheme, addr)
 }

@@ -59,8 +59,11 @@ type Config struct {
 	Members func() []system.Member
 	Games   []*slots.Definition // what can be enabled; at first start all are
 
-	Seeds  signature.Signer // ECDSA P-256, signs seed statements
-	Sealer Sealer
+	Seeds signature.Signer // ECDSA P-256, signs seed statements
+	// Signers are the keys at hand of a house that exchanges them, by their public
+	// keys as in Keys, which then has them all. Without it Seeds is the one for seeds.
+	Signers map[string]signature.Signer
+	Sealer  Sealer
 	// Secret returns a fresh 256-bit secret and the sources that it came from.
 	Secret func(context.Context) ([32]byte, []epoch.Source, error)
 	Limits epoch.Limits // of new epochs; zero means epoch.Default
@@ -90,6 +93,7 @@ type House struct {
 	ledger  *ledger.Ledger
 	vault   vault
 	seeds   seeds
+	ring    ring
 	sources sources
 
 	definitions map[string]*game // by game id: what can be enabled
@@ -181,6 +185,7 @@ func Open(ctx context.Context, l *ledger.Ledger, cfg Config) (*House, error) {
 		quit: make(chan struct{}),
 	}
 	h.seeds.init(h)
+	h.ring.init(&cfg)
 	h.sources.init(h)
 	h.monitors.h = h
 	for _, d := range cfg.Games {
@@ -310,12 +315,7 @@ func (h *House) checkIdentity(context.Context) error {
 	if created.Origin != h.cfg.Origin {
 		return fmt.Errorf("the log belongs to %q, this house is configured as %q", created.Origin, h.cfg.Origin)
 	}
-	for _, k := range h.cfg.Keys {
-		if was := created.Key(k.Role); was == nil || *was != k {
-			return fmt.Errorf("the %s key is not the one in entry 0 of the log: restore the key file that belongs to this log", k.Role)
-		}
-	}
-	return nil
+	return h.checkKeys()
 }
 
 func byHouse() entry.Header { return entry.Header{Actor: "house"} }

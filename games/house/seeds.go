@@ -13,6 +13,8 @@ import (
 	"countroom/ledger"
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
+	"countroom/ledger/keys"
+	"countroom/ledger/system"
 	"countroom/rngcert/chance"
 	"countroom/rngcert/epoch"
 	"countroom/rngcert/noise"
@@ -299,11 +301,18 @@ func (s *seeds) commit(ctx context.Context, n uint64, policy string) error {
 	if err != nil {
 		return err
 	}
-	sig, err := cfg.Seeds.SignMessage(bytes.NewReader(msg))
+	signer, public, err := s.h.signerInForce(ctx, system.RoleSeeds)
+	if err != nil {
+		return err
+	}
+	sig, err := signer.SignMessage(bytes.NewReader(msg))
 	if err != nil {
 		return fmt.Errorf("seeds key: %w", err)
 	}
-	_, err = s.h.ledger.Update(ctx, ledger.Command{Reads: []string{epoch.StateKey, noise.StateKey}, Run: func(tx *ledger.Tx) error {
+	_, err = s.h.ledger.Update(ctx, ledger.Command{Reads: []string{epoch.StateKey, keys.RingKey, noise.StateKey}, Run: func(tx *ledger.Tx) error {
+		if k := keys.Current(tx, system.RoleSeeds); k != nil && k.Public != public {
+			return errors.New("the seeds key was exchanged meanwhile")
+		}
 		if now := epoch.Now(tx); now.Committed != n-1 {
 			return fmt.Errorf("epoch %d was committed meanwhile", now.Committed)
 		}

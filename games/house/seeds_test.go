@@ -282,7 +282,7 @@ func TestOtherKeysRefuseToStart(t *testing.T) {
 		file       string // a new key is made where there is no file
 		change     func(*house.Config)
 	}{
-		{what: "seeds key", file: "seeds.pem", want: "the seeds key is not the one in entry 0"},
+		{what: "seeds key", file: "seeds.pem", want: "which is in force in the log, is not at hand"},
 		{what: "checkpoint key", file: "checkpoint.pem", want: "the checkpoint key or the origin is not this log's"},
 		{what: "origin", change: func(c *house.Config) { c.Origin = "countroom.example/other" }, want: `belongs to "` + housetest.Origin + `"`},
 		{what: "seal key", change: func(c *house.Config) { c.Sealer = sealing{sha256.Sum256([]byte("another seal key"))} }, want: "does not open"},
