@@ -117,10 +117,12 @@ type Appliance struct {
 	// this house and open it again.
 	ReadOnly bool
 
-	guard  *ledger.Guard
-	keys   keys
-	ring   ring
-	health health
+	guard *ledger.Guard
+	keys  keys
+	ring  ring
+
+	vkeyPath string
+	health   health
 }
 
 // Tokens are the bearer tokens in credentials/.
@@ -323,13 +325,21 @@ func (a *Appliance) Close(ctx context.Context) error {
 	return errors.Join(append(errs, a.keys.close(ctx))...)
 }
 
+// WriteVKey writes the verifier key that checkpoints are signed with now to the
+// directory of the house.
+func (a *Appliance) WriteVKey() error {
+	files := a.ring.files
+	if b, err := files.ReadFile(a.vkeyPath); err == nil && string(b) == a.Ledger.VKey()+"\n" {
+		return nil
+	}
+	return files.WriteFile(a.vkeyPath, []byte(a.Ledger.VKey()+"\n"))
+}
+
 // openFiles writes what outsiders need and reads the credentials.
 func (a *Appliance) openFiles(files Files, dir string) error {
-	vkey := filepath.Join(dir, "log.vkey")
-	if b, err := files.ReadFile(vkey); err != nil || string(b) != a.Ledger.VKey()+"\n" {
-		if err := files.WriteFile(vkey, []byte(a.Ledger.VKey()+"\n")); err != nil && !a.ReadOnly {
-			return err
-		}
+	a.vkeyPath = filepath.Join(dir, "log.vkey")
+	if err := a.WriteVKey(); err != nil && !a.ReadOnly {
+		return err
 	}
 	for _, c := range []struct {
 		name  string

@@ -122,6 +122,9 @@ func (d *door) officers(mux *http.ServeMux) {
 		if err != nil {
 			return nil, err
 		}
+		if err := room.WriteVKey(); err != nil { // the start writes it, too
+			return nil, fmt.Errorf("entry %d was made, but log.vkey could not be written: %w", receipt.Index, err)
+		}
 		return savedAnswer(receipt.Index, receipt.Leaf, receipt.Proof), nil
 	})
 }

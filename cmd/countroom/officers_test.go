@@ -118,6 +118,9 @@ func TestOfficersExchangeTheCheckpointKey(t *testing.T) {
 		b.ReadFrom(resp.Body)
 		return strings.Count(b.String(), "— ")
 	}
+	if now, err := os.ReadFile(filepath.Join(s.dir, "log.vkey")); err != nil || bytes.Equal(now, original) {
+		t.Errorf("log.vkey is still that of the old key (%v)", err)
+	}
 	if n := lines(); n != 2 {
 		t.Errorf("between introduction and retirement the checkpoint has %d signatures", n)
 	}
