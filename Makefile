@@ -45,8 +45,9 @@ honest: ## Verify an honest log of a million rounds, 10,000 mutations of a log, 
 	go test -count 1 -timeout 30m -run 'TestHonestMillion|TestMutations|TestAgainstNIST' ./regulator/verify ./rngcert/sp80090b
 
 .PHONY: worlds
-worlds: ## Run the first N (1000) seeded worlds
+worlds: ## Run the first N (1000) seeded worlds, of a house and of a pair
 	go test -count 1 -timeout 24h -run TestWorlds ./cmd/appliance/worlds -worlds $(N)
+	go test -count 1 -timeout 24h -run TestWorlds ./ledger/replica/core -worlds $(N)
 
 .PHONY: kill
 kill: ## Kill a playing server KILLS (200) times with SIGKILL
