@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -105,10 +106,15 @@ func rowsOf(base uint64, n int) (rows []store.Row) {
 }
 
 // commits commits b.N batches of n entries of 600 bytes, one at a time, and reports entries a second and the time of one.
-func commits(b *testing.B, s store.Store, n int) (perSecond float64) {
+// On a machine that is busy with something else the active role may move; the batch is then tried again, which counts as
+// its time.
+func commits(b *testing.B, active func() store.Store, n int) (perSecond float64) {
 	took := make([]time.Duration, 0, b.N)
+	moved, again := 0, false
+	s := active()
 	b.ResetTimer()
-	for range b.N {
+	var began time.Time
+	for len(took) < b.N {
 		head := s.Head()
 		x := &store.Batch{Prev: head, Next: head, Rows: rowsOf(head.Size, n)}
 		x.Next.Size, x.Next.At, x.Next.Folds = head.Size+uint64(n), head.At+1, 1
@@ -119,10 +125,22 @@ func commits(b *testing.B, s store.Store, n int) (perSecond float64) {
 			x.Leaves = append(x.Leaves, leaf)
 		}
 		start := time.Now()
-		must(b, s.Commit(context.Background(), x))
-		took = append(took, time.Since(start))
+		if !again {
+			began = start
+		}
+		again = false
+		switch err := s.Commit(context.Background(), x); {
+		case errors.Is(err, store.ErrConflict) || errors.Is(err, ErrOutcomeUnknown):
+			moved++
+			again = true
+			s = active()
+		default:
+			must(b, err)
+			took = append(took, time.Since(began))
+		}
 	}
 	b.StopTimer()
+	b.ReportMetric(float64(moved), "moved")
 	var sum time.Duration
 	for _, d := range took {
 		sum += d
@@ -143,11 +161,11 @@ func BenchmarkCommit(b *testing.B) {
 		b.Run(fmt.Sprintf("single/%d", n), func(b *testing.B) {
 			s := onDisk(b, b.TempDir())
 			defer s.Close()
-			single = commits(b, s.inner, n)
+			single = commits(b, func() store.Store { return s.inner }, n)
 		})
 		b.Run(fmt.Sprintf("pair/%d", n), func(b *testing.B) {
 			g := newGroup(b)
-			pair := commits(b, g.active(b), n)
+			pair := commits(b, func() store.Store { return g.active(b) }, n)
 			if single > 0 {
 				b.ReportMetric(pair/single, "of-single")
 			}
