@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -276,7 +277,8 @@ func (s *Server) readyz(c echo.Context) error {
 	if s.draining.Load() {
 		return draining.with("")
 	}
-	if err := s.house.Ready(); err != nil {
+	// The passive machine of a pair answers by the other one, if that is there.
+	if err := s.house.Ready(); err != nil && !(errors.Is(err, ledger.ErrPassive) && s.ready != nil) {
 		return err
 	}
 	if s.ready != nil {

@@ -95,6 +95,9 @@ type Config struct {
 	// through Apply and checkpoints through Learn, refuses commands with
 	// ErrPassive and signs nothing, until Promote makes it the writer.
 	Passive bool
+	// Local is where Apply commits, if that is another way to what Store keeps:
+	// on a pair, Store asks the other members first. Default Store.
+	Local store.Store
 	// Turn, if set, is called before a command is let in and again before it is
 	// queued: a simulation holds it up there, so that it decides their order.
 	Turn func(Command)

@@ -13,6 +13,7 @@ import (
 	"countroom/ledger/entry"
 	"countroom/ledger/store"
 	"countroom/ledger/tlog"
+	"countroom/ledger/trillian"
 )
 
 // Open opens the log in the store: it rebuilds the edge of the tree, holds the
@@ -139,6 +140,10 @@ func (l *Ledger) openTree() (err error) {
 		return err
 	}
 	l.tree, l.driver = l.applier.tree, l.applier.driver
+	l.follow.applier = l.applier
+	if l.cfg.Local != nil {
+		l.follow.applier = &Applier{store: l.cfg.Local, books: l.books, tree: l.tree, driver: trillian.New(l.cfg.Local, l.tree)}
+	}
 	if !l.cfg.LeafHashes {
 		return nil
 	}

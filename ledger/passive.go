@@ -16,6 +16,7 @@ import (
 // writer: he owns rows, keys, stamps and size.
 type follower struct {
 	passive atomic.Bool
+	applier *Applier // to Config.Local
 	mu      sync.Mutex
 	ended   bool
 	heard   *Signed // a checkpoint that covers more than has been applied
@@ -89,20 +90,14 @@ func (l *Ledger) apply(ctx context.Context, b Batch, checkpoint []byte) error {
 		}
 		records[i] = record
 	}
-	head, err := l.applier.commit(ctx, b, rows.changed, checkpoint)
+	head, err := l.follow.applier.commit(ctx, b, rows.changed, checkpoint)
 	if err != nil {
 		return err
 	}
 	l.size = head.Size
+	// Rows of the vault are read by commands alone: none is in memory yet.
 	for _, c := range rows.changed {
 		l.cached(c.key).set(c.row, l.size)
-	}
-	for _, v := range b.Vault {
-		var row book.Row
-		if v.Value != nil {
-			row = &VaultRow{append([]byte(nil), v.Value...)}
-		}
-		l.cached(string(v.Key)).set(row, l.size)
 	}
 	for i, r := range records {
 		if h := r.Head(); !h.Request.IsZero() {

@@ -91,6 +91,8 @@ type Config struct {
 
 	Log   *slog.Logger
 	Fatal func(error) // default: log and exit with status 1
+
+	pair *Pair // opens a passive house over the pair's store
 }
 
 // Machine is what a house gets from outside the program. What is not set is the
@@ -117,9 +119,11 @@ type Appliance struct {
 	// this house and open it again.
 	ReadOnly bool
 
-	guard *ledger.Guard
-	keys  keys
-	ring  ring
+	shared      bool // the store is the pair's, which closes it
+	guard       *ledger.Guard
+	keys        keys
+	ring        ring
+	checkpoints signature.Signer
 
 	vkeyPath string
 	health   health
@@ -162,10 +166,12 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 			a.Close(ctx)
 		}
 	}()
-	if err := a.openStore(ctx, &cfg); err != nil {
+	if cfg.pair != nil {
+		a.Store, a.shared = cfg.pair.group, true
+	} else if err := a.openStore(ctx, &cfg); err != nil {
 		return nil, err
 	}
-	founded := a.Store.Head().Size > 0
+	founded := a.Store.Head().Size > 0 || cfg.pair != nil && cfg.pair.pc.Seat.Join // what joins has its keys, if not yet the log
 	origin, err := openOrigin(files, cfg.Dir, cfg.Origin, founded)
 	if err != nil {
 		return nil, err
@@ -190,10 +196,15 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 		}
 	}
 	a.ring.files, a.ring.path = files, filepath.Join(cfg.Dir, "keys", "ring")
+	a.checkpoints = checkpoints
+	var local store.Store
+	if cfg.pair != nil {
+		local = cfg.pair.group.Local()
+	}
 	a.Ledger, err = ledger.Open(ctx, ledger.Config{
 		Origin: origin, Store: a.Store, Books: house.Books(), Guard: a.guard, Signer: checkpoints, MoreSigners: a.ring.checkpoints(),
 		Clock: machine.Clock, Log: cfg.Log, Fatal: cfg.Fatal, Turn: machine.Turn,
-		QueueMost: cfg.QueueMost, CacheRows: cfg.CacheRows, IndexRun: cfg.IndexRun, ReadOnly: a.ReadOnly,
+		QueueMost: cfg.QueueMost, CacheRows: cfg.CacheRows, IndexRun: cfg.IndexRun, ReadOnly: a.ReadOnly, Passive: cfg.pair != nil, Local: local,
 		Witnesses: cfg.Witnesses, Signatures: cfg.Signatures,
 	})
 	if err != nil {
@@ -223,11 +234,16 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	if err != nil {
 		return nil, err
 	}
+	var members func() []system.Member
+	if cfg.pair != nil {
+		members = cfg.pair.Members
+	}
 	public, signers := a.ring.all(k, public)
 	a.House, err = house.Open(ctx, a.Ledger, house.Config{
-		Origin: origin, Node: cfg.Node, Release: cfg.Release, Keys: public, Games: cfg.Games,
-		Seeds: k.seeds, Signers: signers, Sealer: k.seal, Secret: secretsOf(pool), Limits: cfg.Limits, External: cfg.External, Sources: sourcesOf{pool}, SourcesMinimum: uint64(pool.Minimum()), TendSources: cfg.TendEntropy,
-		Escrow:   escrow,
+		Members: members,
+		Origin:  origin, Node: cfg.Node, Release: cfg.Release, Keys: public, Games: cfg.Games,
+		Seeds: k.seeds, Signers: signers, Sealer: k.seal, Secret: secretsOf(pool), Limits: cfg.Limits, External: cfg.External,
+		Sources: sourcesOf{pool}, SourcesMinimum: uint64(pool.Minimum()), TendSources: cfg.TendEntropy, Escrow: escrow,
 		TokenKey: k.token, VaultKey: k.vault, SessionAge: cfg.SessionAge, SuspendOnAlarm: cfg.SuspendOnAlarm, Log: cfg.Log,
 	})
 	if err != nil {
@@ -316,7 +332,7 @@ func (a *Appliance) Close(ctx context.Context) error {
 	if a.Ledger != nil {
 		errs = append(errs, a.Ledger.Close(ctx))
 	}
-	if a.Store != nil {
+	if a.Store != nil && !a.shared {
 		errs = append(errs, a.Store.Close())
 	}
 	if a.guard != nil {

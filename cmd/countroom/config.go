@@ -70,6 +70,10 @@ type config struct {
 		Suspend bool `yaml:"suspend"`
 	} `yaml:"chance"`
 
+	Pair struct {
+		Hold time.Duration `yaml:"hold"`
+	} `yaml:"pair"`
+
 	ReserveMiB uint64        `yaml:"reserve_mib"`
 	QueueMost  int           `yaml:"queue_most"`
 	DrainDelay time.Duration `yaml:"drain_delay"`
@@ -84,6 +88,7 @@ func defaults() *config {
 	c.Entropy.Sources, c.Entropy.Minimum = []string{"getrandom"}, 1
 	c.Epoch.Age, c.Epoch.Draws, c.Epoch.RevealDelay = epoch.Default.Age(), epoch.Default.Draws, epoch.Default.RevealDelay()
 	c.External = external{Policy: epoch.PolicyNone, OnFailure: onFailureStop, Patience: 30 * time.Second}
+	c.Pair.Hold = 5 * time.Second
 	return c
 }
 
@@ -129,6 +134,7 @@ func (c *config) options() []option {
 		{"external-witnesses", "witnesses of seeds as NAME=KEY@URL, by spaces", &c.External.Witnesses},
 		{"external-on-failure", "stop or downgrade, when the outside does not deliver", &c.External.OnFailure},
 		{"external-patience", "how long what is due from outside is waited for", &c.External.Patience},
+		{"pair-hold", "how long a request waits while no machine of the pair writes", &c.Pair.Hold},
 		{"reserve-mib", "free disk below which commands are refused", &c.ReserveMiB},
 		{"queue-most", "commands that may be under way before others are refused", &c.QueueMost},
 		{"drain-delay", "time between saying not ready and closing the door", &c.DrainDelay},
@@ -352,6 +358,9 @@ func (c *config) check() error {
 	}
 	if c.SessionAge < time.Second || c.SessionAge > 30*24*time.Hour {
 		return fmt.Errorf("session_age: %v: expected 1s to 720h", c.SessionAge)
+	}
+	if c.Pair.Hold < 100*time.Millisecond || c.Pair.Hold > 15*time.Second {
+		return fmt.Errorf("pair.hold: %v: expected 100ms to 15s", c.Pair.Hold)
 	}
 	if c.QueueMost < 1 || c.QueueMost > 1<<20 {
 		return fmt.Errorf("queue_most: %d: expected 1 to 1048576", c.QueueMost)

@@ -26,14 +26,14 @@ import (
 // it may read the keys beside it, too.
 const controlSocket = "control.sock"
 
-// control serves the control socket until the context ends. Play goes on
-// without it, so what keeps it from being made is only told.
-func control(ctx context.Context, dir string, d *door, log *slog.Logger) {
+// listenControl opens the control socket. Play goes on without it, so what keeps
+// it from being made is only told.
+func listenControl(ctx context.Context, dir string, log *slog.Logger) net.Listener {
 	path := filepath.Join(dir, controlSocket)
 	// Whoever left one there is gone: the directory is this process's.
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		log.Error("no back-up can be made while playing", "error", err)
-		return
+		log.Error("no command can reach this server", "error", err)
+		return nil
 	}
 	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
 		// On Linux the file gets the mode that the socket has when it is bound.
@@ -41,12 +41,24 @@ func control(ctx context.Context, dir string, d *door, log *slog.Logger) {
 	}}
 	lis, err := private.Listen(ctx, "unix", path)
 	if err != nil {
-		log.Error("no back-up can be made while playing", "error", err)
+		log.Error("no command can reach this server", "error", err)
+		return nil
+	}
+	return lis
+}
+
+// control serves the control socket until the context ends.
+func control(ctx context.Context, dir string, d *door, log *slog.Logger) {
+	lis := listenControl(ctx, dir, log)
+	if lis == nil {
 		return
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /backup", func(w http.ResponseWriter, r *http.Request) { d.backup(w, r, log) })
 	d.officers(mux)
+	if d.pair != nil {
+		pairControl(mux, d.pair)
+	}
 	server := &http.Server{Handler: mux}
 	context.AfterFunc(ctx, func() { server.Close() })
 	go server.Serve(lis)
@@ -103,12 +115,17 @@ func sinceOf(s string) (c tlog.Checkpoint, err error) {
 // errNoServer says that nobody listens at the control socket.
 var errNoServer = errors.New("no server runs there")
 
-// askBackup has the server of a data directory stream a back-up.
-func askBackup(ctx context.Context, dir string, since tlog.Checkpoint) (io.ReadCloser, error) {
+// controlClient talks to the server of a data directory.
+func controlClient(dir string) *http.Client {
 	path := filepath.Join(dir, controlSocket)
-	client := &http.Client{Transport: &http.Transport{DisableCompression: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	return &http.Client{Transport: &http.Transport{DisableCompression: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}}}
+}
+
+// askBackup has the server of a data directory stream a back-up.
+func askBackup(ctx context.Context, dir string, since tlog.Checkpoint) (io.ReadCloser, error) {
+	client := controlClient(dir)
 	url := "http://countroom/backup"
 	if since.Size > 0 {
 		url += fmt.Sprintf("?since=%d-%x", since.Size, since.Root)

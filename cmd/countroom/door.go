@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -22,7 +23,10 @@ type door struct {
 	open func(context.Context) (*room, error)
 
 	mu   sync.RWMutex
-	room *room // changed by tend alone
+	room *room // changed by tend alone, of a pair by enter
+
+	pair     *appliance.Pair // nil for a single machine
+	draining bool
 }
 
 // room is an open house with those who are in it.
@@ -40,6 +44,50 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.mu.RUnlock()
 	defer room.inside.Done()
 	room.api.ServeHTTP(w, r)
+}
+
+// enter leads requests to another house from now on. Those that are in the one
+// before hear from it that it is closed.
+func (d *door) enter(next *room) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.room = next
+	if d.draining {
+		next.api.Drain()
+	}
+}
+
+// drain lets the house say that it is not ready.
+func (d *door) drain() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.draining = true
+	d.room.api.Drain()
+}
+
+// joinPair opens the machine's place in its pair and returns what clients talk
+// to.
+func (d *door) joinPair(ctx context.Context, config appliance.Config, pc appliance.PairConfig) (h http.Handler, err error) {
+	if config.Postgres != "" {
+		return nil, errors.New("store: a pair keeps its log on its machines, and a database keeps that of a single one: have the one or the other")
+	}
+	if d.pair, err = appliance.OpenPair(ctx, config, pc); err != nil {
+		return nil, err
+	}
+	return d.pair.Serve(d, func(w http.ResponseWriter, r *http.Request, err error) {
+		d.mu.RLock()
+		room := d.room
+		d.mu.RUnlock()
+		room.api.Refuse(w, r, err)
+	})
+}
+
+// ready adds to what the house says of its readiness what the pair does.
+func (d *door) ready() error {
+	if d.pair == nil {
+		return nil
+	}
+	return d.pair.Ready()
 }
 
 // tend returns when the context ends, or with the error for which the house

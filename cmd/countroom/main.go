@@ -42,7 +42,7 @@ Check what it did: countroom-verify log http://127.0.0.1:8080 --vkey DIR/log.vke
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(serveCommand(), backupCommand(), restoreCommand(), configCommand(), officersCommand(), keysCommand(), gamesCommand(), versionCommand())
+	c.AddCommand(serveCommand(), pairCommand(), backupCommand(), restoreCommand(), configCommand(), officersCommand(), keysCommand(), gamesCommand(), versionCommand())
 	c.CompletionOptions.HiddenDefaultCmd = true
 	return c
 }

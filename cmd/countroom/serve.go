@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -112,6 +113,10 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 		}
 		tlsConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"}}
 	}
+	seat, err := appliance.LoadSeat(c.Data)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	lis, err := net.Listen("tcp", c.Listen) // before the house wakes: a taken port costs no entry
 	if err != nil {
 		return err
@@ -121,28 +126,46 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 	if err != nil {
 		return fmt.Errorf("external: %w", err)
 	}
-	d := &door{open: func(ctx context.Context) (*room, error) {
-		a, err := appliance.Open(ctx, appliance.Config{
-			Dir: c.Data, Origin: c.Origin, Node: c.Node, Release: rel, Keys: c.keys(), Signatures: c.Signatures, Escrow: c.escrow(), Witnesses: c.cosign(), Limits: c.limits(), External: outside, SessionAge: c.SessionAge,
-			QueueMost: c.QueueMost, Reserve: c.ReserveMiB << 20, Log: log, Postgres: c.Store, SuspendOnAlarm: c.Chance.Suspend,
-			Entropy: c.Entropy.Sources, EntropyMinimum: c.Entropy.Minimum,
-		})
-		if err != nil {
-			return nil, err
-		}
+	config := appliance.Config{
+		Dir: c.Data, Origin: c.Origin, Node: c.Node, Release: rel, Keys: c.keys(), Signatures: c.Signatures, Escrow: c.escrow(), Witnesses: c.cosign(), Limits: c.limits(), External: outside, SessionAge: c.SessionAge,
+		QueueMost: c.QueueMost, Reserve: c.ReserveMiB << 20, Log: log, Postgres: c.Store, SuspendOnAlarm: c.Chance.Suspend,
+		Entropy: c.Entropy.Sources, EntropyMinimum: c.Entropy.Minimum,
+	}
+	if seat != nil && seat.Arbiter {
+		return serveArbiter(ctx, c, seat, lis, log)
+	}
+	d := &door{}
+	furnish := func(a *appliance.Appliance) *room {
 		log.Info("serving", "address", lis.Addr().String(), "origin", a.Ledger.Origin(), "term", a.Ledger.Term(), "data", c.Data, "read_only", a.ReadOnly)
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(a.Collectors()...)
 		return &room{Appliance: a, api: api.New(a.House, api.Options{
 			Tokens: api.Tokens{Operator: a.Tokens.Operator, Regulator: a.Tokens.Regulator, Auditor: a.Tokens.Auditor},
-			Log:    log, Returns: returns(), Registry: registry,
-		})}, nil
-	}}
-	if d.room, err = d.open(ctx); err != nil {
+			Log:    log, Returns: returns(), Ready: d.ready, Registry: registry,
+		})}
+	}
+	d.open = func(ctx context.Context) (*room, error) {
+		a, err := appliance.Open(ctx, config)
+		if err != nil {
+			return nil, err
+		}
+		return furnish(a), nil
+	}
+	var handler http.Handler = d
+	shut := func(ctx context.Context) error { return d.room.Close(ctx) }
+	if seat == nil {
+		d.room, err = d.open(ctx)
+	} else {
+		handler, err = d.joinPair(ctx, config, appliance.PairConfig{
+			Seat: seat, Hold: c.Pair.Hold, Opened: func(a *appliance.Appliance) { d.enter(furnish(a)) },
+		})
+		shut = func(ctx context.Context) error { return d.pair.Close(ctx) }
+	}
+	if err != nil {
 		return err
 	}
 	control(ctx, c.Data, d, log)
-	server := api.HTTPServer(d)
+	server := api.HTTPServer(handler)
 	if tlsConfig != nil {
 		server.TLSConfig = tlsConfig
 	}
@@ -167,7 +190,7 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 		if gone := <-tended; gone != nil {
 			return errors.Join(err, gone)
 		}
-		return errors.Join(err, d.room.Close(context.Background()))
+		return errors.Join(err, shut(context.Background()))
 	case err := <-tended:
 		if err != nil {
 			return err
@@ -176,7 +199,7 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 	log.Info("stopping: not ready")
 	deadline, cancel := context.WithTimeout(context.Background(), drainMost-500*time.Millisecond)
 	defer cancel()
-	d.room.api.Drain()
+	d.drain()
 	select { // a balancer has to see it
 	case <-time.After(c.DrainDelay):
 	case <-deadline.Done():
@@ -185,7 +208,7 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 		log.Warn("some connections were cut", "error", err)
 		server.Close()
 	}
-	if err := d.room.Close(deadline); err != nil {
+	if err := shut(deadline); err != nil {
 		return fmt.Errorf("closing: %w", err)
 	}
 	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
