@@ -1,0 +1,356 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"countroom/ledger/replica"
+)
+
+// trio is a pair and its arbiter, each the real program in a process of its own.
+type trio struct {
+	t          *testing.T
+	a, b, w    *server
+	consensus  map[*server]string // addresses
+	balancer   *exec.Cmd
+	said       journal // by the balancer
+	machines   []*server
+	balancerAt string
+}
+
+// doors finds an address whose next port is free, too.
+func doors(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		first, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := first.Addr().(*net.TCPAddr).Port
+		second, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+1))
+		first.Close()
+		if err == nil {
+			second.Close()
+			return fmt.Sprintf("127.0.0.1:%d", port)
+		}
+	}
+	t.Fatal("no two ports in a row are free")
+	return ""
+}
+
+// command runs a command of the operator.
+func command(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), "COUNTROOM_TEST_MAIN=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("countroom %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func newTrio(t *testing.T, args ...string) *trio {
+	args = append([]string{"--reserve-mib", "64"}, args...)
+	p := &trio{t: t, a: newServer(t, args...), b: newServer(t, args...), w: newServer(t, args...), consensus: map[*server]string{}}
+	p.machines = []*server{p.a, p.b}
+	for _, s := range []*server{p.a, p.b, p.w} {
+		p.consensus[s] = doors(t)
+		t.Cleanup(func() {
+			if s.cmd != nil && s.cmd.ProcessState == nil {
+				s.signal(syscall.SIGKILL)
+			}
+		})
+	}
+	command(t, "pair", "init", "--data", p.a.dir, "--name", "a", "--address", p.consensus[p.a])
+	p.a.start()
+	p.join(p.b, "b")
+	p.b.start()
+	p.join(p.w, "w", "--arbiter")
+	p.w.start()
+	p.until("everybody has a vote", func() bool {
+		s := p.status(p.a)
+		return len(s.Peers) == 2 && !slices.ContainsFunc(s.Peers, func(q replica.Peer) bool { return q.Match == 0 }) && p.whole(p.a) && p.whole(p.b)
+	})
+	return p
+}
+
+// whole reports that a member knows the other two.
+func (p *trio) whole(s *server) bool { return len(p.status(s).Peers) == 2 }
+
+func (p *trio) join(s *server, name string, more ...string) {
+	p.t.Helper()
+	via := "COUNTROOM_TEST_MAIN=1 " + os.Args[0] + " pair admit --data " + p.a.dir
+	command(p.t, append([]string{"pair", "join", "--data", s.dir, "--name", name, "--address", p.consensus[s], "--via", via}, more...)...)
+}
+
+func (p *trio) until(what string, holds func() bool) {
+	p.t.Helper()
+	for range 1200 {
+		if holds() {
+			return
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	p.t.Fatalf("in vain waited until %s\na:\n%s\nb:\n%s\nw:\n%s", what, p.a.log.String(), p.b.log.String(), p.w.log.String())
+}
+
+func (p *trio) status(s *server) (status replica.Status) {
+	p.t.Helper()
+	if err := json.Unmarshal([]byte(command(p.t, "pair", "status", "--data", s.dir)), &status); err != nil {
+		p.t.Fatal(err)
+	}
+	return status
+}
+
+// writer finds the machine that writes, and the other one.
+func (p *trio) writer() (writer, other *server) {
+	p.t.Helper()
+	p.until("a machine writes", func() bool {
+		for i, s := range p.machines {
+			if p.status(s).Role.Term != 0 {
+				writer, other = s, p.machines[1-i]
+				return true
+			}
+		}
+		return false
+	})
+	return writer, other
+}
+
+// balance starts HAProxy with the shipped configuration.
+func (p *trio) balance() {
+	p.t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.balancerAt = lis.Addr().String()
+	lis.Close()
+	program, err := exec.LookPath("haproxy")
+	if err != nil {
+		p.t.Fatalf("this test needs HAProxy: make deps: %v", err)
+	}
+	p.balancer = exec.Command(program, "-f", "../../deploy/haproxy/haproxy.cfg", "-db")
+	p.balancer.Env = append(os.Environ(), "COUNTROOM_BIND="+p.balancerAt, "COUNTROOM_A="+p.a.addr, "COUNTROOM_B="+p.b.addr)
+	p.balancer.Stdout, p.balancer.Stderr = &p.said, &p.said
+	if err := p.balancer.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() {
+		p.balancer.Process.Kill()
+		p.balancer.Wait()
+	})
+	p.until("the balancer answers", func() bool {
+		resp, err := http.Get("http://" + p.balancerAt + "/readyz")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// at is the pair as its players see it: at the balancer, with a's credentials.
+func (p *trio) at() *server {
+	return &server{t: p.t, dir: p.a.dir, scheme: "http", addr: p.balancerAt, client: http.DefaultClient}
+}
+
+// watcher plays one spin after another and notes how long each took and what
+// came in between.
+type watcher struct {
+	mu     sync.Mutex
+	last   time.Time // of an answer
+	gap    time.Duration
+	errors map[string]int // what a client saw that was no answer
+	stop   chan struct{}
+	done   sync.WaitGroup
+}
+
+func watch(s *server, token string) *watcher {
+	w := &watcher{errors: map[string]int{}, stop: make(chan struct{}), last: time.Now()}
+	client := &http.Client{Timeout: 30 * time.Second}
+	for player := range 4 {
+		w.done.Go(func() {
+			for n := 0; ; n++ {
+				key := fmt.Sprintf("watch-%d-%d", player, n)
+				for {
+					select {
+					case <-w.stop:
+						return
+					default:
+					}
+					status, answer := s.post(client, "/v1/players/player-0/deposits", token, key, `{"amount":1,"currency":"EUR"}`)
+					now := time.Now()
+					w.mu.Lock()
+					if status == http.StatusCreated {
+						w.gap = max(w.gap, now.Sub(w.last))
+						w.last = now
+						w.mu.Unlock()
+						break
+					}
+					w.errors[fmt.Sprintf("%d %.200s", status, answer)]++
+					w.mu.Unlock()
+				}
+			}
+		})
+	}
+	return w
+}
+
+// longest returns the longest time without an answer since it was asked last.
+func (w *watcher) longest() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	gap := max(w.gap, time.Since(w.last))
+	w.gap = 0
+	return gap
+}
+
+// leave ends it, and returns what the clients saw.
+func (w *watcher) leave() map[string]int {
+	close(w.stop)
+	w.done.Wait()
+	return w.errors
+}
+
+// The machine that writes is killed under load, again and again, and comes back
+// while play goes on; now and then it hands over as planned. Clients of the
+// balancer see delays and no error, every acknowledged round is in the log, on
+// both machines, and both logs are the same and hold. COUNTROOM_KILLS sets how
+// often.
+func TestAPairSurvivesItsMachines(t *testing.T) {
+	kills := 4
+	if v := os.Getenv("COUNTROOM_KILLS"); v != "" {
+		var err error
+		if kills, err = strconv.Atoi(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := newTrio(t, "--epoch-age", "5s", "--epoch-draws", "500", "--epoch-reveal-delay", "1s")
+	p.balance()
+	at := p.at()
+	players := seat(at, 6)
+	players.play()
+	w := watch(at, at.token("operator"))
+	var failovers, switchovers []time.Duration
+	for n := range kills {
+		time.Sleep(200*time.Millisecond + rand.N(300*time.Millisecond))
+		writer, other := p.writer()
+		w.longest()
+		if n%2 == 1 {
+			command(t, "pair", "switchover", "--data", p.machines[n%4/2].dir)
+			p.until("the other machine writes", func() bool { return p.status(other).Role.Term != 0 })
+			players.more(20)
+			switchovers = append(switchovers, w.longest())
+			writer, other = other, writer
+		}
+		writer.signal(syscall.SIGKILL)
+		p.until("the other machine writes", func() bool { return p.status(other).Role.Term != 0 })
+		players.more(20)
+		failovers = append(failovers, w.longest())
+		writer.start()
+		p.until("the machine that was killed follows", func() bool {
+			back, now := p.status(writer), p.status(other)
+			return back.Applied+10 >= now.Applied && len(back.Peers) == 2
+		})
+	}
+	players.more(50)
+	players.leave()
+	seen := w.leave()
+	p.until("both machines have all", func() bool { return p.status(p.a).Applied == p.status(p.b).Applied })
+	t.Logf("without an answer at most, over %d kills: %v; over switchovers: %v; %d rounds", kills, failovers, switchovers, len(players.rounds))
+	if len(seen) > 0 {
+		t.Errorf("clients of the balancer saw %v", seen)
+	}
+	var heads []string
+	for _, s := range p.machines {
+		// Each machine is asked for itself: the published log is its own.
+		players.s = s
+		p.until("it has signed what it has", func() bool {
+			_, note := s.get("/log/checkpoint", s.token("auditor"))
+			size, _ := strconv.ParseUint(strings.Split(string(note), "\n")[1], 10, 64)
+			rounds := players.acknowledged()
+			return slices.ContainsFunc(rounds, func(r round) bool { return r.index >= size }) == false
+		})
+		players.hold()
+		report := players.verify()
+		heads = append(heads, fmt.Sprint(report.Types))
+		if report.Types["house.active.v2"] < uint64(kills) {
+			t.Errorf("%d processes in the log, after %d kills", report.Types["house.active.v2"], kills)
+		}
+	}
+	if heads[0] != heads[1] {
+		t.Errorf("the machines' logs hold\n%s\n%s", heads[0], heads[1])
+	}
+	players.s = at
+	players.repeat(1 + len(players.rounds)/200)
+	if len(players.rounds) < 50*kills {
+		t.Errorf("only %d rounds: that was no load", len(players.rounds))
+	}
+}
+
+// What would make two pairs of one, or give keys away, is refused before
+// anything is changed.
+func TestAPairRefuses(t *testing.T) {
+	refused := func(what, says string, args ...string) {
+		t.Helper()
+		cmd := exec.Command(os.Args[0], args...)
+		cmd.Env = append(os.Environ(), "COUNTROOM_TEST_MAIN=1")
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), says) {
+			t.Errorf("%s: %v\n%s\nwant %q", what, err, out, says)
+		}
+	}
+	p := newTrio(t)
+	admit := "COUNTROOM_TEST_MAIN=1 " + os.Args[0] + " pair admit --data "
+	empty := func() string { return filepath.Join(t.TempDir(), "new") }
+	refused("a name twice", "are not used twice", "pair", "join", "--data", empty(), "--name", "b", "--address", doors(t), "--via", admit+p.a.dir)
+	refused("the passive machine admits", "ask \"a\"", "pair", "join", "--data", empty(), "--name", "c", "--address", doors(t), "--via", admit+p.b.dir)
+	refused("a directory with a house", "expected a directory that is empty", "pair", "join", "--data", p.b.dir, "--name", "c", "--address", doors(t), "--via", admit+p.a.dir)
+	refused("init of a machine of a pair", "in a pair already", "pair", "init", "--data", p.b.dir, "--name", "c", "--address", doors(t))
+	refused("no address", "expected host:port", "pair", "init", "--data", empty(), "--name", "c", "--address", "nowhere")
+	refused("nobody there", "start countroom serve first", "pair", "status", "--data", empty())
+	refused("no pair", "not in a pair", "pair", "status", "--data", func() string {
+		single := newServer(t, "--reserve-mib", "64")
+		single.start()
+		t.Cleanup(func() { single.signal(syscall.SIGTERM) })
+		return single.dir
+	}())
+	refused("the writer removes itself", "does not remove itself", "pair", "remove", "a", "--data", p.a.dir)
+
+	// The door of a machine is for the other machine: TLS without its certificate
+	// ends before a request.
+	host, port, _ := net.SplitHostPort(p.consensus[p.a])
+	n, _ := strconv.Atoi(port)
+	resp, err := http.Get(fmt.Sprintf("http://%s/v1/games", net.JoinHostPort(host, strconv.Itoa(n+1))))
+	if err == nil {
+		b, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("the door answered %d %s", resp.StatusCode, b)
+		}
+	}
+	// A stop hands over first, and is clean.
+	if err := p.a.signal(syscall.SIGTERM); err != nil {
+		t.Errorf("SIGTERM: %v\n%s", err, p.a.log.String())
+	}
+	p.until("b writes", func() bool { return p.status(p.b).Role.Term != 0 })
+	if !strings.Contains(p.b.log.String(), "planned=true") {
+		t.Errorf("b took over as if a had been lost:\n%s", p.b.log.String())
+	}
+}
