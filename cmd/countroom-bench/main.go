@@ -35,7 +35,7 @@ func main() {
 	flag.StringVar(&callers, "callers", "1,16,64,256,1024", "concurrent callers, in process")
 	flag.DurationVar(&o.length, "time", 3*time.Second, "length of each measurement")
 	flag.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the last measurement of spins")
-	only := flag.String("only", "", "measure only these, comma-separated: spins, rotation, http, replay, simulation, laboratory, devices, signing, start")
+	only := flag.String("only", "", "measure only these, comma-separated: spins, rotation, http, replay, simulation, laboratory, devices, signing, pair, start")
 	load := flag.String("load", "", "internal: generate HTTP load")
 	check := flag.String("check", "", "internal: verify a log")
 	flag.Parse()
@@ -94,6 +94,11 @@ func run(o options, only string) error {
 	}
 	if want("rotation") {
 		if err := rotation(context.Background(), o, tmp); err != nil {
+			return err
+		}
+	}
+	if want("pair") {
+		if err := pairs(context.Background(), o, tmp); err != nil {
 			return err
 		}
 	}
