@@ -37,6 +37,9 @@ type Config struct {
 	Peer http.RoundTripper
 	// Refuse answers with how the API shows an error.
 	Refuse func(w http.ResponseWriter, r *http.Request, err error)
+	// Ready says why nobody here can answer, nil when somebody can or soon will:
+	// what cannot be answered is not held. Nil is always.
+	Ready func() error
 	// Hold is how long a request is held while it cannot be answered; 0 is 5 s.
 	Hold time.Duration
 }
@@ -56,6 +59,8 @@ const (
 	bodyMost = 64 << 10 // as the API takes it
 	// pause is how long a machine that was found not to answer is left alone.
 	pause = 25 * time.Millisecond
+	// look is how often a request that is held looks whether that is in vain.
+	look = 100 * time.Millisecond
 	// elsewhere marks the answer of a door whose machine does not write.
 	elsewhere = "Countroom-Elsewhere"
 )
@@ -75,7 +80,7 @@ func (p *Relay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), p.cfg.Hold)
 	defer cancel()
 	a := &attempt{Relay: p, w: w, r: r, body: body}
-	for {
+	for ctx.Err() == nil {
 		place := p.cfg.Place()
 		done := false
 		switch {
@@ -89,7 +94,10 @@ func (p *Relay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		wait := time.NewTimer(pause)
 		if !place.Here && place.Peer == "" {
-			wait.Reset(p.cfg.Hold)
+			if p.cfg.Ready != nil && p.cfg.Ready() != nil {
+				break
+			}
+			wait.Reset(look)
 		}
 		select {
 		case <-place.Changed:
@@ -97,9 +105,6 @@ func (p *Relay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case <-ctx.Done():
 		}
 		wait.Stop()
-		if ctx.Err() != nil {
-			break
-		}
 	}
 	switch {
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:

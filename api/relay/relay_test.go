@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -257,6 +258,27 @@ func says(problem string) func(http.ResponseWriter, *http.Request, string) {
 		w.WriteHeader(503)
 		io.WriteString(w, problem)
 	}
+}
+
+// A machine that reaches nobody holds nothing back: the client is to ask the
+// other one.
+func TestNothingIsHeldInVain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTwo()
+		var alone atomic.Bool
+		p.relays["b"].cfg.Ready = func() error {
+			if alone.Load() {
+				return errors.New("alone")
+			}
+			return nil
+		}
+		start := time.Now()
+		time.AfterFunc(time.Second, func() { alone.Store(true) })
+		expect(t, p.ask("b", "POST", "/v1/spins", "1"), 503, passive)
+		if took := time.Since(start); took < time.Second || took > 1200*time.Millisecond {
+			t.Errorf("after %v", took)
+		}
+	})
 }
 
 // A refusal that the next machine would repeat goes to the client at once.

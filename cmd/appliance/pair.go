@@ -345,9 +345,14 @@ func (p *Pair) Admit(request []byte, replace string) ([]byte, error) {
 			case <-ctx.Done():
 			}
 		}()
-		join := func() error { return p.node.Join(ctx, r.Member) }
-		if replace != "" {
-			join = func() error { return p.node.Replace(ctx, replace, r.Member) }
+		// A try that ends takes nothing back of what the member has got.
+		join := func() error {
+			ctx, cancel := context.WithTimeout(ctx, joinTry)
+			defer cancel()
+			if replace != "" {
+				return p.node.Replace(ctx, replace, r.Member)
+			}
+			return p.node.Join(ctx, r.Member)
 		}
 		p.joining.Lock() // the group changes by one member at a time
 		defer p.joining.Unlock()
@@ -356,7 +361,7 @@ func (p *Pair) Admit(request []byte, replace string) ([]byte, error) {
 			if err == nil {
 				break
 			}
-			p.log.Error("a member did not join", "name", r.Member.Name, "error", err)
+			p.log.Warn("a member has not joined yet", "name", r.Member.Name, "error", err)
 			if p.node.Role().Term == 0 {
 				return // it has to be removed and to join anew by way of the other machine
 			}
@@ -374,8 +379,11 @@ func (p *Pair) Admit(request []byte, replace string) ([]byte, error) {
 // joinMost is how long a member that was admitted may take to get the log.
 const joinMost = 12 * time.Hour
 
-// joinPause is the time between two tries.
-const joinPause = 500 * time.Millisecond
+// A try to let a member in, and the time until the next.
+const (
+	joinTry   = 10 * time.Second
+	joinPause = 500 * time.Millisecond
+)
 
 // Members are those of the pair, for the log.
 func (p *Pair) Members() []system.Member {
