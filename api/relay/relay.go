@@ -240,7 +240,9 @@ func (a *attempt) there(ctx context.Context, place Place) bool {
 	for _, name := range hopByHop {
 		h.Del(name)
 	}
-	h["Content-Length"] = []string{strconv.Itoa(len(answer))}
+	if a.r.Method != http.MethodHead { // whose length is of a body that does not come
+		h["Content-Length"] = []string{strconv.Itoa(len(answer))}
+	}
 	a.w.WriteHeader(resp.StatusCode)
 	_, _ = a.w.Write(answer)
 	return true

@@ -147,6 +147,11 @@ func TestEitherMachineAnswers(t *testing.T) {
 			t.Errorf("headers %v", resp.Header)
 		}
 	}
+	p.answer("a", func(w http.ResponseWriter, _ *http.Request, _ string) { w.Header().Set("Content-Length", "77") })
+	if got := p.ask("b", "HEAD", "/v1/games", "").Header.Get("Content-Length"); got != "77" {
+		t.Errorf("HEAD was answered with the length %q", got)
+	}
+	p.answer("a", nil)
 	// What each machine can say by itself it does say.
 	for _, path := range []string{"/log/checkpoint", "/readyz", "/metrics", "/docs"} {
 		if got := p.ask("b", "GET", path, "").Header.Get("Machine"); got != "b" {
