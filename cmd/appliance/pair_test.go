@@ -260,6 +260,51 @@ func TestAMachineThatCannotSignGivesWay(t *testing.T) {
 	}
 }
 
+// A new arbiter takes the place of the one that there was, while the house plays.
+func TestTheArbiterIsReplaced(t *testing.T) {
+	a, b := newHalves(t)
+	dir := filepath.Join(t.TempDir(), "v")
+	j, err := NewJoiner(dir, replica.Member{Name: "v", Address: freeDoors(t), Arbiter: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := j.Request()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Admit(request, "w"); err == nil {
+		t.Error("the machine that does not write admitted a member")
+	}
+	admission, err := a.Admit(request, "w")
+	if err == nil {
+		err = j.Accept(admission)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"keys", "credentials", "pair/authority.key"} {
+		if _, err := os.Stat(filepath.Join(dir, secret)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the arbiter has %s: %v", secret, err)
+		}
+	}
+	seat, err := LoadSeat(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := replica.Open(seat.Config(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	await(t, "v has the place", func() bool {
+		m := a.Members()
+		return len(m) == 3 && m[2] == system.Member{Name: "v", Role: system.RoleArbiter}
+	})
+	if _, err := a.house().CreatePlayer(t.Context(), house.Request{Key: "new", Method: "POST", Principal: "operator"}, "anna", "EUR"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // What travels when a machine joins shows no key, and nobody else can open it.
 func TestKeysTravelSealed(t *testing.T) {
 	dir := t.TempDir()
