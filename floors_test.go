@@ -23,7 +23,7 @@ var floors = map[string]int{
 	"ledger/system": 1, "ledger/replica/core": 1, "ledger/wallet": 1, "ledger/officers": 1, "ledger/keys": 1,
 	"games": 1, "rngcert": 1,
 
-	"games/books": 2, "games/trial": 2, "ledger": 2, "hardware": 2,
+	"games/books": 2, "games/certificates": 2, "games/trial": 2, "ledger": 2, "hardware": 2,
 
 	"games/house": 3, "api": 3, "regulator": 3,
 

@@ -154,7 +154,7 @@ func TestCheckerReadsAHouse(t *testing.T) {
 	defer elsewhere.Close()
 	files := http.StripPrefix("/log/", http.FileServer(http.Dir("examples/log")))
 	house := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		entries := strings.HasPrefix(r.URL.Path, "/log/tile/entries/")
+		entries := strings.HasPrefix(r.URL.Path, "/log/tile/entries/") || strings.HasPrefix(r.URL.Path, "/log/blob/")
 		switch auth := r.Header.Get("Authorization"); {
 		case !entries && auth != "":
 			t.Errorf("a token for %s", r.URL)
@@ -819,6 +819,7 @@ func TestCheckersAgreeOnFrauds(t *testing.T) {
 	frauds = append(frauds, officerFrauds...)
 	frauds = append(frauds, keyFrauds...)
 	frauds = append(frauds, entropyFrauds...)
+	frauds = append(frauds, laboratoryFrauds...)
 	var logs []published
 	var before uint64
 	for _, f := range frauds {

@@ -88,6 +88,7 @@ type story struct {
 	builder  tlog.Builder
 	machine  *slots.Machine
 	player   entry.Ref
+	blobs    map[string][]byte
 	requests []request
 	reasons  []reason
 	promised []epoch.Statement // of epochs of which the outside is part
@@ -107,7 +108,7 @@ func tell(t *testing.T) *story {
 	checkpoint, seeds := fixed("checkpoint key"), fixed("seeds key")
 	s := &story{
 		t: t, checkpoint: ed25519.NewKeyFromSeed(checkpoint[:]), seeds: must(ecdsa.ParseRawPrivateKey(elliptic.P256(), seeds[:])),
-		now: entry.TimeOf(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)), rows: book.Memory{},
+		now: entry.TimeOf(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)), rows: book.Memory{}, blobs: map[string][]byte{},
 		machine: must(slots.Compile(slots.Bundled())), player: fixed16("player 4231"),
 	}
 	public := s.checkpoint.Public().(ed25519.PublicKey)
@@ -175,6 +176,7 @@ func tell(t *testing.T) *story {
 	s.pair()
 	s.outside()
 	s.exchange()
+	s.laboratory()
 	return s
 }
 
@@ -305,6 +307,9 @@ func (s *story) files() map[string][]byte {
 	files["examples/log/checkpoint"] = s.signed()
 	files["examples/log/"+tlog.TilePath(0, 0, width)] = tile
 	files["examples/log/"+tlog.EntriesPath(0, width)] = bundle
+	for digest, data := range s.blobs {
+		files["examples/log/blob/"+digest] = data
+	}
 	files["examples/receipt.txt"] = s.receipt(spun)
 
 	var settled rounds.Settled

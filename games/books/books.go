@@ -4,10 +4,12 @@
 package books
 
 import (
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"strconv"
 
+	"countroom/games/certificates"
 	"countroom/games/monitor"
 	"countroom/games/players"
 	"countroom/games/rounds"
@@ -18,8 +20,10 @@ import (
 	"countroom/ledger/officers"
 	"countroom/ledger/system"
 	"countroom/ledger/wallet"
+	"countroom/rngcert/assessment"
 	"countroom/rngcert/epoch"
 	"countroom/rngcert/noise"
+	"countroom/rngcert/verdict"
 )
 
 // Version is the version of the rows that Fold makes. Stored rows of another
@@ -76,6 +80,16 @@ func New(typ string) (entry.Record, error) {
 		return new(wallet.Deposited), nil
 	case "wallet.withdrawn":
 		return new(wallet.Withdrawn), nil
+	case "rng.assessed":
+		return new(assessment.Assessed), nil
+	case "laboratory.recognised":
+		return new(certificates.Recognised), nil
+	case "game.certified":
+		return new(certificates.Certified), nil
+	case "house.production":
+		return new(certificates.Production), nil
+	case "software.verified":
+		return new(certificates.Verified), nil
 	case "seed.committed":
 		return new(epoch.CommittedV1), nil
 	case "seed.committed.v2":
@@ -112,7 +126,7 @@ func Decode(leaf []byte) (entry.Record, error) {
 // Kinds are the rows of all books.
 var Kinds = func() book.Kinds {
 	all := book.Kinds{}
-	for _, k := range []book.Kinds{system.Kinds, officers.Kinds, keys.Kinds, wallet.Kinds, players.Kinds, rounds.Kinds, monitor.Kinds, epoch.Kinds, noise.Kinds} {
+	for _, k := range []book.Kinds{system.Kinds, officers.Kinds, keys.Kinds, wallet.Kinds, players.Kinds, rounds.Kinds, monitor.Kinds, epoch.Kinds, noise.Kinds, certificates.Kinds} {
 		maps.Copy(all, k)
 	}
 	return all
@@ -140,6 +154,8 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 	case *players.NonceSet:
 		s := epoch.Now(rows)
 		return players.SetNonce(rows, r, s.Committed+1, max(s.Active, s.Closed+1))
+	case *assessment.Assessed:
+		return assessed(rows, r)
 	case *players.SessionOpened:
 		if _, err := rounds.Playable(rows, r.Game); err != nil {
 			return book.Broken("session-game", "an enabled game", r.Game+": "+err.Error())
@@ -155,6 +171,7 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		func() error { return monitor.Fold(rows, index, r) },
 		func() error { return epoch.Fold(rows, index, r) },
 		func() error { return foldNoise(rows, index, r) },
+		func() error { return certificates.Fold(rows, index, r) },
 	} {
 		if err := fold(); err != nil {
 			return err
@@ -181,6 +198,9 @@ func foldRound(rows book.Rows, index uint64, r *rounds.Settled) error {
 		return err
 	}
 	if err := rounds.Fold(rows, index, r); err != nil {
+		return err
+	}
+	if err := certificates.Round(rows, r); err != nil {
 		return err
 	}
 	cash := wallet.Cash(r.Player)
@@ -215,6 +235,20 @@ func members(sources []epoch.Source) []noise.Member {
 		list[i] = noise.Member{Group: s.Group, Source: s.Name}
 	}
 	return list
+}
+
+// assessed checks what an examination says of the games.
+func assessed(rows book.Reader, r *assessment.Assessed) error {
+	if r.Outcome != string(verdict.Pass) && r.Outcome != string(verdict.Fail) {
+		return book.Broken("assessment-outcome", verdict.Pass+" or "+verdict.Fail, r.Outcome)
+	}
+	for _, g := range r.Games {
+		release := book.Get[rounds.Release](rows, rounds.ReleaseKey(g.Game, g.Release))
+		if release == nil || release.Maths != g.Maths {
+			return book.Broken("assessment-game", "a release that was enabled, with its maths", g.Game+" "+g.Release+" "+hex.EncodeToString(g.Maths[:]))
+		}
+	}
+	return nil
 }
 
 // holder checks that an account may be used, in its currency.

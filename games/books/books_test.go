@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"countroom/games/books"
+	"countroom/games/certificates"
 	"countroom/games/monitor"
 	"countroom/games/players"
 	"countroom/games/rounds"
@@ -29,6 +30,7 @@ import (
 	"countroom/ledger/officers"
 	"countroom/ledger/system"
 	"countroom/ledger/wallet"
+	"countroom/rngcert/assessment"
 	"countroom/rngcert/epoch"
 	"countroom/rngcert/noise"
 )
@@ -170,6 +172,9 @@ func written(t *testing.T, rows book.Memory) string {
 	return strings.Join(lines, "\n")
 }
 
+// none is a hash that is not there.
+var none = strings.Repeat("0", 64)
+
 func TestStory(t *testing.T) {
 	const (
 		annRef, bobRef = "aa000000000000000000000000000000", "bb000000000000000000000000000000"
@@ -199,6 +204,7 @@ func TestStory(t *testing.T) {
 		session + `3 {"closed":false,` + one + `mill-race","player":"` + annRef + `"}`,
 		session + `4 {"closed":false,"expires":"2026-03-01T12:00:03.000000Z","game":"lamplight-quay","player":"` + annRef + `"}`,
 		session + `5 {"closed":true,"expires":"2026-03-01T13:00:10.000000Z","game":"lamplight-quay","player":"` + annRef + `"}`,
+		`software {"code":"` + none + `","configuration":"` + none + `","matches":false,"production":false,"running":"` + none[:32] + `","verified":false}`,
 		`wallet/house/cashier/EUR {"balance":-450}`,
 		`wallet/house/cashier/JPY {"balance":-110}`,
 		`wallet/house/games/lamplight-quay/EUR {"balance":-50}`,
@@ -316,7 +322,7 @@ func everyRecord() []entry.Record {
 		}
 		return serial
 	}
-	hash := func() [32]byte { return [32]byte{next(), 31: next()} }
+	hash := func() [32]byte { n := next(); return [32]byte{n, 31: n} }
 	header := func() entry.Header { // of what the house does of itself
 		return entry.Header{Actor: fmt.Sprint("actor-", next()), At: after(int(next())), ID: id(next())}
 	}
@@ -335,7 +341,7 @@ func everyRecord() []entry.Record {
 			{Account: text(), Amount: int64(number()), Balance: -int64(number()), Currency: "JPY"},
 		}
 	}
-	ref := func() entry.Ref { return entry.Ref{next(), 15: next()} }
+	ref := func() entry.Ref { n := next(); return entry.Ref{n, 15: n} }
 	movement := func() wallet.Movement {
 		return wallet.Movement{Header: request(), Amount: sum("CHF"), Player: ref(), Postings: postings()}
 	}
@@ -366,6 +372,17 @@ func everyRecord() []entry.Record {
 		&noise.Failed{Header: header(), Count: number(), Group: text(), Groups: number(), Minimum: number(), Reason: text(), Source: text()},
 		&noise.Restored{Header: header(), Count: number(), Group: text(), Groups: number(), Minimum: number(), Source: text()},
 		&officers.Retired{Header: request(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}}, Officer: text()},
+		&assessment.Assessed{
+			Header: header(), Bundle: hash(), Configuration: hash(), Games: []assessment.Game{{Game: text(), Maths: hash(), Release: text()}}, Outcome: text(), Page: hash(), Plan: hash(),
+			Program: hash(), Report: hash(), Sources: []assessment.Source{{Conditioned: true, Name: text()}, {Conditioned: true, Name: text()}},
+		},
+		&certificates.Recognised{Header: request(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}}, Laboratory: text(), Public: text()},
+		&certificates.Certified{
+			Header: request(), Blob: hash(),
+			Certificate: certificates.Certificate{Begins: after(9), Expires: after(99), Game: text(), Laboratory: text(), Maths: hash(), Program: hash(), Release: text(), Returns: text()},
+		},
+		&certificates.Production{Header: header()},
+		&certificates.Verified{Header: header(), Configuration: hash(), Games: hash(), Matches: true, Node: text(), Program: hash(), Reason: text()},
 		&players.Created{Header: request(), Currency: "JPY", Player: ref()},
 		&players.StateChanged{Header: request(), Player: ref(), Reason: hash(), State: players.Suspended},
 		&players.NonceSet{Header: request(), Epoch: number(), Nonce: hash(), Player: ref()},

@@ -16,6 +16,7 @@ import (
 	"countroom/games/slots"
 	"countroom/rngcert/chance"
 	"countroom/rngcert/laboratory"
+	"countroom/rngcert/report"
 	"countroom/rngcert/sp80022"
 	"countroom/rngcert/sp80090b"
 	"countroom/rngcert/verdict"
@@ -58,7 +59,7 @@ const (
 func Plan(ctx context.Context, size Size, sources []Source, c Chance, games []*slots.Definition) (p laboratory.Plan, err error) {
 	p.Rule = verdict.Default
 	for _, s := range sources {
-		name := "source " + s.Name
+		name := report.SourceName(s.Name)
 		data := reader(func(b []byte) error { return errors.Join(ctx.Err(), s.Read(b)) })
 		if !s.Conditioned {
 			p.Raw = append(p.Raw, laboratory.Raw{Name: name, BitsPerSymbol: 8, Declared: s.MinEntropy, Samples: size.Samples, Data: data})
@@ -129,7 +130,7 @@ func game(e *epochs, d *slots.Definition) (laboratory.Game, error) {
 	if err != nil {
 		return laboratory.Game{}, fmt.Errorf("game %s: %w", d.ID, err)
 	}
-	g := laboratory.Game{Name: d.ID + " " + d.Version}
+	g := laboratory.Game{Name: report.GameName(d.ID, d.Version)}
 	for i := range d.Base {
 		g.Positions = append(g.Positions, uint32(len(d.Base[i])))
 	}

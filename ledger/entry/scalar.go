@@ -99,6 +99,14 @@ func (t Time) Append(dst []byte) []byte {
 	return append(dst, 'Z')
 }
 
+// ParseTime reads the form that Append writes.
+func ParseTime(s string) (t Time, err error) {
+	if !t.parse([]byte(s)) {
+		return 0, fmt.Errorf("%w: time %q, expected such as 2026-03-01T12:00:00.000000Z", ErrFormat, s)
+	}
+	return t, nil
+}
+
 func append2(dst []byte, v int64) []byte { return append(dst, byte('0'+v/10), byte('0'+v%10)) }
 
 func (t *Time) parse(s []byte) bool {

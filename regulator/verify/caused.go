@@ -3,6 +3,7 @@ package verify
 import (
 	"strings"
 
+	"countroom/games/certificates"
 	"countroom/games/monitor"
 	"countroom/games/players"
 	"countroom/games/rounds"
@@ -11,6 +12,7 @@ import (
 	"countroom/ledger/officers"
 	"countroom/ledger/system"
 	"countroom/ledger/wallet"
+	"countroom/rngcert/assessment"
 	"countroom/rngcert/epoch"
 	"countroom/rngcert/noise"
 )
@@ -31,7 +33,8 @@ func (r *replay) caused(e entry.Record, broken func(rule, expected, found string
 	switch e := e.(type) {
 	case *rounds.Settled, *players.NonceSet:
 		actor = bySession // the books know which
-	case *players.Created, *players.StateChanged, *players.SessionOpened, *players.SessionClosed, *wallet.Deposited, *wallet.Withdrawn, *rounds.GameDisabled:
+	case *players.Created, *players.StateChanged, *players.SessionOpened, *players.SessionClosed, *wallet.Deposited, *wallet.Withdrawn, *rounds.GameDisabled,
+		*certificates.Certified:
 		actor = byOperator
 	case officers.Approved:
 		actor = officers.Actor(e)
@@ -42,7 +45,7 @@ func (r *replay) caused(e entry.Record, broken func(rule, expected, found string
 			actor = byHouse
 		}
 	case *system.HouseCreated, *system.HouseActive, *system.PairActive, *system.HouseRestored, *system.ClockStepped, *system.AlarmRaised, *epoch.Committed, *epoch.CommittedV1, *epoch.Activated, *epoch.ActivatedV1, *epoch.Closed, *epoch.Revealed,
-		*noise.Failed, *noise.Restored, *monitor.Alarmed, *monitor.Observed:
+		*noise.Failed, *noise.Restored, *monitor.Alarmed, *monitor.Observed, *assessment.Assessed, *certificates.Production, *certificates.Verified:
 		actor = byHouse
 	}
 	if h.Actor != actor && !(actor == bySession && strings.HasPrefix(h.Actor, bySession)) {

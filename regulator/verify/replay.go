@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"countroom/games/books"
+	"countroom/games/certificates"
 	"countroom/games/monitor"
 	"countroom/games/players"
 	"countroom/games/rounds"
@@ -26,6 +27,7 @@ import (
 	"countroom/ledger/system"
 	"countroom/ledger/tlog"
 	"countroom/ledger/wallet"
+	"countroom/rngcert/assessment"
 	"countroom/rngcert/chance"
 	"countroom/rngcert/epoch"
 
@@ -65,6 +67,8 @@ type replay struct {
 	outside  outside
 	opened   map[uint64]opened // by epoch: secrets that others opened
 	nonces   nonces
+	blobs    blobs
+	software software
 	secrets  map[[32]byte]uint64 // revealed, with their epochs
 	last     entry.Time
 	ids      *set
@@ -107,6 +111,7 @@ func newReplay(report *Report, opts Options, v note.Verifier, all []kept) *repla
 // run streams the log: workers fetch bundles and do with each what needs no
 // order, and this goroutine takes them in order.
 func (r *replay) run(ctx context.Context, src Source, head tlog.Checkpoint) error {
+	r.blobs = blobs{ctx, src}
 	r.compare = newCompare(r.report, r.kept, head)
 	r.builder.OnTile = func(t tlog.Tile) {
 		if t.Level > 0 {
@@ -316,6 +321,7 @@ func (r *replay) entry(index uint64, e entry.Record, played bool, faults []fault
 			}
 		}
 	}
+	r.software.entry(r.report, index, e)
 	if r.replayed == 0 {
 		r.report.First = h.At
 	}
@@ -343,6 +349,14 @@ func (r *replay) before(index uint64, e entry.Record, broken func(rule, expected
 	case *epoch.CommittedV1:
 		r.seedSigned(e.Message, e.Signature, broken)
 		r.outside.committed = nil
+	case *assessment.Assessed:
+		r.assessed(index, e, broken)
+	case *certificates.Verified:
+		if r.active != nil && e.Node != r.active.node {
+			broken("software-node", r.active.node+", as in the latest house.active", e.Node)
+		}
+	case *certificates.Certified:
+		r.certified(index, e, broken)
 	case *epoch.Committed:
 		r.seedSigned(e.Message, e.Signature, broken)
 		r.announced(index, e, broken)

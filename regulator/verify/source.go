@@ -130,7 +130,7 @@ func (s *server) get(ctx context.Context, buf []byte, path string, limit int) (_
 	if err != nil {
 		return buf, false, err
 	}
-	if s.token != "" && strings.HasPrefix(path, "tile/entries/") {
+	if s.token != "" && (strings.HasPrefix(path, "tile/entries/") || strings.HasPrefix(path, "blob/")) {
 		req.Header.Set("Authorization", "Bearer "+s.token)
 	}
 	resp, err := s.client.Do(req)

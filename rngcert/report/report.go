@@ -113,6 +113,9 @@ func (d *Document) Check() error {
 		return fmt.Errorf("%w: finished %v, expected not before %v", ErrReport, d.Finished, d.Started)
 	}
 	r := &d.Report
+	if err := d.checkNames(); err != nil {
+		return err
+	}
 	if err := r.Plan.Rule.Check(); err != nil {
 		return fmt.Errorf("%w: %w", ErrReport, err)
 	}
@@ -144,6 +147,42 @@ func (d *Document) Check() error {
 	}
 	return nil
 }
+
+// checkNames demands that the sources and games are those that were examined.
+func (d *Document) checkNames() error {
+	var raw, bits, games []string
+	for _, r := range d.Report.Plan.Raw {
+		raw = append(raw, r.Name)
+	}
+	for _, b := range d.Report.Plan.Bits {
+		bits = append(bits, b.Name)
+	}
+	for _, g := range d.Report.Plan.Games {
+		games = append(games, g.Name)
+	}
+	for _, s := range d.Sources {
+		in := raw
+		if s.Conditioned {
+			in = bits
+		}
+		if !slices.Contains(in, SourceName(s.Name)) {
+			return fmt.Errorf("%w: source %s, expected one that was examined", ErrReport, s.Name)
+		}
+	}
+	if len(raw) > len(d.Sources) {
+		return fmt.Errorf("%w: %d raw sources were examined, expected only the %d sources", ErrReport, len(raw), len(d.Sources))
+	}
+	if !slices.EqualFunc(d.Games, games, func(g Game, name string) bool { return GameName(g.Game, g.Release) == name }) {
+		return fmt.Errorf("%w: games %q were examined, expected those that are named", ErrReport, games)
+	}
+	return nil
+}
+
+// SourceName is what an entropy source is called in a plan.
+func SourceName(source string) string { return "source " + source }
+
+// GameName is what a game is called in a plan.
+func GameName(game, release string) string { return game + " " + release }
 
 func checkRaw(plan laboratory.Raw, raw laboratory.RawReport) error {
 	a := raw.Assessment

@@ -18,6 +18,7 @@ import monitor
 import p256
 import records
 import slots
+import statements
 from canonical import INTEGER_MOST, microseconds
 from tlog import Malformed, VerifierKey
 
@@ -26,6 +27,8 @@ SESSION_MOST = 30 * 24 * 3600 * SECOND
 GAMES_MOST = 1024
 OFFICERS_MOST = 64
 KEYS_MOST = 256
+CERTIFICATES_MOST = 16
+SELF_CHECK_LATE = 25 * 3600 * SECOND
 DRAWN_MOST = 4096
 SECRET_SIZE = 32
 SOURCE_NAME = re.compile(r"[a-z0-9.-]+")
@@ -143,10 +146,22 @@ class Watched:
 
 @dataclass
 class Enabled:
-    """A game and the index of its latest game.enabled."""
+    """A game, the index of its latest game.enabled and the maths in it."""
 
     index: int
+    maths: str = ""
     on: bool = True
+
+
+@dataclass
+class Software:
+    """What the running process is, by its house.active, and what it found of itself."""
+
+    running: str = ""
+    found: tuple[str, str] | None = None  # code and configuration, the first of the term
+    matches: bool = False
+    since: int = 0
+    told: bool = False
 
 
 @dataclass
@@ -212,7 +227,7 @@ class Sources:
 class Books:
     """What the entries taken so far add up to. Totals are in minor units."""
 
-    def __init__(self, key: VerifierKey) -> None:
+    def __init__(self, key: VerifierKey, blob: Callable[[str], bytes | None]) -> None:
         self.findings: list[Finding] = []
         self.warnings: list[str] = []
         self.unchecked: list[str] = []
@@ -255,6 +270,11 @@ class Books:
         self._failures: collections.Counter[str] = collections.Counter()  # by source
         self._watched: dict[str, Watched] = {}
         self._monitors: dict[str, monitor.Monitor] = {}
+        self._blob = blob
+        self._laboratories: dict[str, str] = {}
+        self._certificates: dict[tuple[str, str, str], list[tuple[int, int, str]]] = {}
+        self._software = Software()
+        self._production = self._looks = False
 
     @property
     def rounds_unproven(self) -> int:
@@ -336,10 +356,18 @@ class Books:
                 self._outside(entry, at)
             case "seed.activated.v2":
                 self._came(entry, at)
+            case "rng.assessed":
+                self._assessment(entry)
+            case "game.certified":
+                self._certificate(entry)
+            case "software.verified":
+                node = self._active.get("node", entry["node"])
+                self._expect(entry["node"] == node, "software-node", node)
         first = entry["type"] == "house.created"
         self._demand(first == (self.size == 0), "house-created-first", "house.created as entry 0 and nowhere else")
         fold = getattr(self, "_" + entry["type"].replace(".", "_").replace("-", "_"))
         fold(entry, at)
+        self._look(entry, at)
         for epoch in self._epochs[self._revealed : self._closed]:
             if epoch.overdue is None and at >= epoch.closed + epoch.delay:
                 epoch.overdue = at
@@ -535,6 +563,60 @@ class Books:
         good = p256.verify(self._seeds_key, canonical.write(statement), bytes.fromhex(entry["signature"]))
         self._expect(good, "seed-signature", "a signature by the seeds key")
 
+    def _published(self, digest: str) -> bytes | None:
+        """A blob, if it can be had and is the one that its name says."""
+        data = self._blob(f"blob/{digest}")
+        if data is None or hashlib.sha256(data).hexdigest() != digest:
+            self.unchecked.append(f"entry {self.size}, whose blob {digest} could not be had")
+            return None
+        return data
+
+    def _assessment(self, entry: dict) -> None:
+        bundle, now = self._published(entry["bundle"]), self._in_force("exports")
+        verify = statements.key(now[-1].public) if now else None
+        if bundle is not None:
+            wanted = statements.assessment(entry, self._key.name)
+            good = verify is not None and statements.payload(bundle, verify) == wanted
+            self._expect(good, "assessment-statement", f"signed by the exports key: {wanted.decode()}")
+        report = self._published(entry["report"])
+        if report is not None:
+            good = statements.says(report, entry, self._key.name)
+            self._expect(good, "assessment-report", "a report that says what the entry says")
+
+    def _certificate(self, entry: dict) -> None:
+        public = self._laboratories.get(entry["laboratory"])
+        signed = self._published(entry["certificate"]) if public is not None else None
+        if public is None or signed is None:
+            return
+        wanted, verify = statements.certificate(entry), statements.key(public)
+        good = verify is not None and statements.payload(signed, verify) == wanted
+        self._expect(good, "certificate-statement", f"signed by {entry['laboratory']}: {wanted.decode()}")
+
+    def _look(self, entry: dict, at: int) -> None:
+        """Warns of a house that does not look at its program, or does not like what it sees."""
+        software = self._software
+        if entry["type"] in ("house.active", "house.active.v2"):
+            software.since = at
+            return
+        if self._looks and not software.told and at > software.since + SELF_CHECK_LATE:
+            software.told = True
+            self.warnings.append(f"entry {self.size}: the house has not looked at its program for too long")
+        if entry["type"] == "house.production":
+            self._looks = True
+        if entry["type"] == "software.verified":
+            self._looks, software.since, software.told = True, at, False
+            if not entry["matches"]:
+                self.warnings.append(f"entry {self.size}: what runs is not what should")
+
+    def _earnest(self, game: str, maths: str, at: int) -> None:
+        """Demands what play in production needs."""
+        if not self._production:
+            return
+        self._demand(self._software.matches, "software-verified", "a software.verified that matches")
+        periods = self._certificates.get((game, maths, self._software.running), [])
+        valid = self._software.running and any(begins <= at < expires for begins, expires, _ in periods)
+        self._demand(bool(valid), "certified", "a certificate in force")
+
     # Rules of the books, a method for each type
 
     def _house_created(self, entry: dict, at: int) -> None:
@@ -552,6 +634,13 @@ class Books:
         self._demand(entry["size"] == self.size, "active-head", f"size {self.size}")
         self._demand(entry["term"] == self._term + 1, "term", str(self._term + 1))
         self._another_process(entry)
+        self._started(entry["release"])
+
+    def _started(self, release: str) -> None:
+        """Takes note of a new process, which has not looked at itself yet."""
+        named = release.partition(" sha256:")[2]
+        known = canonical.hexadecimal(16)(named) and named.strip("0")
+        self._software = Software(named if known else "")
 
     def _house_active_v2(self, entry: dict, at: int) -> None:
         self._demand(entry["size"] == self.size, "active-head", f"size {self.size}")
@@ -562,6 +651,7 @@ class Books:
         good = good and {"name": entry["node"], "role": "machine"} in entry["members"]
         self._demand(good, "active-member", "members by name, and the node one of the machines")
         self._another_process(entry)
+        self._started(entry["release"])
 
     def _house_restored(self, entry: dict, at: int) -> None:
         self._demand(entry["size"] == self.size - 1, "restored-head", f"size {self.size - 1}")
@@ -676,7 +766,8 @@ class Books:
         was = self._releases.setdefault((entry["game"], entry["release"]), digest)
         self._demand(was == digest, "game-release", f"{was}, as it was enabled before")
         self._demand(before is not None or len(self._games) < GAMES_MOST, "games-most", f"at most {GAMES_MOST} games")
-        self._games[entry["game"]] = Enabled(self.size)
+        self._earnest(entry["game"], digest, at)
+        self._games[entry["game"]] = Enabled(self.size, digest)
         if entry["game"] not in self._watched or self._watched[entry["game"]].maths != digest:
             self._watched[entry["game"]] = Watched(digest, self.size)
         watching = self._monitors.get(entry["game"])
@@ -732,6 +823,7 @@ class Books:
         self._demand(draw["step"] == 0, "round-step", "0")
         whole = stake > 0 and payout >= 0 and currency == entry["payout"]["currency"]
         self._demand(whole, "stake-and-payout", "a positive stake, no negative payout, one currency")
+        self._earnest(name, enabled.maths, at)
         cash = f"player/{reference}/cash"
         self._demand(self._balances[cash, currency] >= stake, "funds", "a balance that covers the stake")
         self._post(entry["postings"], f"house/games/{name}", cash, payout - stake, currency)
@@ -845,6 +937,51 @@ class Books:
         self._demand(serving > 2, "officers-least", "two afterwards")
         self._approved(entry, entry["officer"])
         officer.retired = True
+
+    def _rng_assessed(self, entry: dict, at: int) -> None:
+        self._demand(entry["outcome"] in ("pass", "fail"), "assessment-outcome", "pass or fail")
+        for game in entry["games"]:
+            maths = self._releases.get((game["game"], game["release"]))
+            self._demand(maths == game["maths"], "assessment-game", "a release that was enabled, with its maths")
+
+    def _laboratory_recognised(self, entry: dict, at: int) -> None:
+        name, public = entry["laboratory"], entry["public"]
+        self._demand(name not in self._laboratories, "laboratory-once", "a new laboratory")
+        self._demand(statements.key(public) is not None, "laboratory-key", "a P-256 or Ed25519 key")
+        if len(self._officers) < 2:
+            self._demand(not entry["approvals"], "approvals", "none before there are two officers")
+        else:
+            self._approved(entry, f"{name} {public}")
+        self._laboratories[name] = public
+
+    def _game_certified(self, entry: dict, at: int) -> None:
+        begins, expires = microseconds(entry["begins"]), microseconds(entry["expires"])
+        self._demand(entry["laboratory"] in self._laboratories, "certificate-laboratory", "one that was recognised")
+        self._demand(begins < expires and at < expires, "certificate-validity", "begins, and is not over")
+        key = entry["game"], entry["maths"], entry["code"][:32]
+        periods = self._certificates.setdefault(key, [])
+        once = all(blob != entry["certificate"] for _, _, blob in periods)
+        self._demand(once, "certificate-once", "a new certificate")
+        periods[:] = [period for period in periods if at < period[1]]
+        self._demand(len(periods) < CERTIFICATES_MOST, "certificates-most", f"at most {CERTIFICATES_MOST}")
+        periods.append((begins, expires, entry["certificate"]))
+
+    def _house_production(self, entry: dict, at: int) -> None:
+        self._demand(not self._production, "production-once", "the first")
+        self._production = True
+
+    def _software_verified(self, entry: dict, at: int) -> None:
+        software, found = self._software, (entry["code"], entry["configuration"])
+        reasons = ("start",) if software.found is None else ("daily", "asked")
+        self._demand(entry["reason"] in reasons, "software-reason", " or ".join(reasons))
+        lines = "".join(f"{game} {self._games[game].maths}\n" for game in sorted(self._games) if self._games[game].on)
+        matches = (
+            entry["code"].startswith(software.running)
+            and software.found in (None, found)
+            and entry["games"] == hashlib.sha256(lines.encode()).hexdigest()
+        )
+        self._demand(entry["matches"] == matches, "software-matches", str(matches))
+        software.found, software.matches = software.found or found, matches
 
     def _seed_committed(self, entry: dict, at: int) -> None:
         self._commit(entry, old=True)

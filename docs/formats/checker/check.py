@@ -181,7 +181,7 @@ class Mismatch:
 
 def check_log(source: tlog.Source, key: tlog.VerifierKey, kept: list[Kept], trust: Trust = Trust()) -> Report:
     """Checks a whole log and holds it against what was kept."""
-    report, books = Report(), Books(key)
+    report, books = Report(), Books(key, lambda path: _blob(source, path))
     mismatches: list[Mismatch] = []
     stranger = False
     try:
@@ -270,6 +270,13 @@ def _vouched(mismatches: list[Mismatch], kept: list[Kept], books: Books, report:
         report.unchecked.append(f"what was kept of size {item.checkpoint.size}: no key of the log signed it")
         mismatches = [mismatch for mismatch in mismatches if mismatch.kept != item]
     return mismatches
+
+
+def _blob(source: tlog.Source, path: str) -> bytes | None:
+    try:
+        return source.read(path)
+    except tlog.Unavailable:
+        return None
 
 
 def _compare_roots(tree: tlog.Tree, kept: list[Kept], mismatches: list[Mismatch]) -> None:

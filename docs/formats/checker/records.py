@@ -166,6 +166,29 @@ OF_THE_HOUSE: dict[str, dict[str, Shape]] = {
     "entropy.restored": _source,
 }
 
+OF_THE_HOUSE |= {
+    "rng.assessed": {
+        "bundle": hexadecimal(32),
+        "code": hexadecimal(32),
+        "configuration": hexadecimal(32),
+        "games": items(members({"game": text(32), "maths": hexadecimal(32), "release": text(32)}), 0, 128),
+        "outcome": text(16),
+        "page": hexadecimal(32),
+        "plan": hexadecimal(32),
+        "report": hexadecimal(32),
+        "sources": items(members({"conditioned": boolean, "name": text(64)}), 0, 32),
+    },
+    "house.production": {},
+    "software.verified": {
+        "code": hexadecimal(32),
+        "configuration": hexadecimal(32),
+        "games": hexadecimal(32),
+        "matches": boolean,
+        "node": text(64),
+        "reason": text(16),
+    },
+}
+
 # Members that an entry of a type need not have.
 OPTIONAL: dict[str, set[str]] = {
     "seed.committed.v2": {"beacon", "escrow", "nonces"},
@@ -196,6 +219,18 @@ OF_REQUESTS: dict[str, dict[str, Shape]] = {
         "public": hexadecimal_most(128),
     },
     "officer.retired": {"approvals": _approvals, "officer": text(32)},
+    "laboratory.recognised": {"approvals": _approvals, "laboratory": text(64), "public": text(1024)},
+    "game.certified": {
+        "begins": time,
+        "certificate": hexadecimal(32),
+        "code": hexadecimal(32),
+        "expires": time,
+        "game": text(32),
+        "laboratory": text(64),
+        "maths": hexadecimal(32),
+        "release": text(32),
+        "returns": text(64),
+    },
     "player.created": {"currency": currency, "player": hexadecimal(16)},
     "player.state-changed": {"player": hexadecimal(16), "reason": hexadecimal(32), "state": text(16)},
     "player.nonce-set": {"epoch": integer, "nonce": hexadecimal(32), "player": hexadecimal(16)},

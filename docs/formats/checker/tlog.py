@@ -315,7 +315,7 @@ class House:
 
     def read(self, path: str) -> bytes:
         request = urllib.request.Request(self._url + path)
-        if self._token and path.startswith("tile/entries/"):
+        if self._token and path.startswith(("tile/entries/", "blob/")):
             request.add_header("Authorization", "Bearer " + self._token)
         try:
             with self._opener.open(request, timeout=60) as answer:

@@ -48,6 +48,8 @@ type Config struct {
 	Limits epoch.Limits      // of seed epochs; default 600 s, 1000 draws, 120 s
 	Step   time.Duration     // of log time between entries; default 10 ms
 	Game   *slots.Definition // default slots.Bundled; Add puts more into play
+	// Release is what each process says that it runs; default "test".
+	Release string
 }
 
 // House is a house whose log is in memory. Fields are the insider's.
@@ -84,6 +86,7 @@ type House struct {
 	signers map[string]note.Signer // of checkpoints, by verifier key
 	seeds   *ecdsa.PrivateKey
 	exports *ecdsa.PrivateKey
+	blobs   fstest.MapFS
 	rows    book.Memory
 	leaves  [][]byte
 	tiles   fstest.MapFS
@@ -119,6 +122,9 @@ func Empty(cfg Config) *House {
 	if cfg.Limits == (epoch.Limits{}) {
 		cfg.Limits = epoch.Limits{AgeSeconds: 600, Draws: 1000, RevealDelaySeconds: 120}
 	}
+	if cfg.Release == "" {
+		cfg.Release = "test"
+	}
 	if cfg.Step == 0 {
 		cfg.Step = 10 * time.Millisecond
 	}
@@ -132,7 +138,7 @@ func Empty(cfg Config) *House {
 	var seed [32]byte
 	binary.LittleEndian.PutUint64(seed[:], cfg.Seed)
 	h := &House{
-		cfg: cfg, games: map[string]*slots.Machine{cfg.Game.ID: machine}, random: rand.NewChaCha8(seed), rows: book.Memory{}, tiles: fstest.MapFS{}, secrets: map[uint64]*Secret{}, watch: monitor.NewWatch(),
+		cfg: cfg, games: map[string]*slots.Machine{cfg.Game.ID: machine}, random: rand.NewChaCha8(seed), rows: book.Memory{}, tiles: fstest.MapFS{}, blobs: fstest.MapFS{}, secrets: map[uint64]*Secret{}, watch: monitor.NewWatch(),
 		Now: entry.TimeOf(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)), Sources: []epoch.Source{Source("test", "kernel")},
 	}
 	h.builder.OnTile = func(t tlog.Tile) {
@@ -162,7 +168,7 @@ func (h *House) Begin() {
 		{Algorithm: "ecdsa-p256", Assurance: system.AssuranceSoftware, Public: spki(h.seeds), Role: system.RoleSeeds},
 		{Algorithm: "ecdsa-p256", Assurance: system.AssuranceSoftware, Public: spki(h.exports), Role: system.RoleExports},
 	}})
-	h.Append(&system.HouseActive{Node: "a", Reason: "created", Release: "test", Size: 1, Term: 1})
+	h.Append(&system.HouseActive{Node: "a", Reason: "created", Release: h.cfg.Release, Size: 1, Term: 1})
 	h.Enable(h.cfg.Game.ID)
 	h.Commit()
 }
@@ -513,7 +519,7 @@ func (h *House) Step(d time.Duration) uint64 {
 // Restart says that another process became the writer.
 func (h *House) Restart() uint64 {
 	s := book.Get[system.State](h.rows, system.StateKey)
-	return h.Append(&system.HouseActive{Node: "a", Reason: "start", Release: "test", Root: h.builder.Root(), Size: h.Size(), Term: s.Term + 1})
+	return h.Append(&system.HouseActive{Node: "a", Reason: "start", Release: h.cfg.Release, Root: h.builder.Root(), Size: h.Size(), Term: s.Term + 1})
 }
 
 // TakeOver says that a machine of the pair of "a" and "b" became the writer, in
@@ -522,7 +528,7 @@ func (h *House) TakeOver(node, reason string) uint64 {
 	s := book.Get[system.State](h.rows, system.StateKey)
 	return h.Append(&system.PairActive{
 		Members: []system.Member{{Name: "a", Role: system.RoleMachine}, {Name: "b", Role: system.RoleMachine}, {Name: "w", Role: system.RoleArbiter}},
-		Node:    node, Reason: reason, Release: "test", Root: h.builder.Root(), Size: h.Size(), Term: s.Term + 3,
+		Node:    node, Reason: reason, Release: h.cfg.Release, Root: h.builder.Root(), Size: h.Size(), Term: s.Term + 3,
 	})
 }
 
@@ -559,6 +565,9 @@ func (h *House) Sign(size uint64, root tlog.Hash) []byte {
 func (h *House) Publish() fstest.MapFS {
 	files := fstest.MapFS{"checkpoint": {Data: h.Checkpoint()}}
 	for name, f := range h.tiles {
+		files[name] = f
+	}
+	for name, f := range h.blobs {
 		files[name] = f
 	}
 	if len(h.bundle) > 0 {
@@ -606,3 +615,9 @@ func rootOf(leaves []tlog.Hash) tlog.Hash {
 	}
 	return b.Root()
 }
+
+// Origin is the log's name.
+func (h *House) Origin() string { return h.cfg.Origin }
+
+// Game is the latest definition of a game.
+func (h *House) Game(id string) *slots.Definition { return h.games[id].Definition() }
