@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/hex"
 	"errors"
 	"mime"
 	"net/http"
@@ -94,13 +95,26 @@ func (s *Server) logEntries(c echo.Context) error {
 	return nil
 }
 
-// logBlob: GET /log/blob/{sha256}. Every definition so far fits a leaf, so no
-// entry refers to a blob.
+// logBlob: GET /log/blob/{sha256}, what an entry names by its digest.
 func (s *Server) logBlob(c echo.Context) error {
 	if err := s.admit(c, regulator|auditor); err != nil {
 		return err
 	}
-	return ledger.ErrNotFound
+	name := c.Param("sha256")
+	digest, err := hex.DecodeString(name)
+	if err != nil || len(digest) != 32 || hex.EncodeToString(digest) != name {
+		return ledger.ErrNotFound
+	}
+	var blob []byte
+	if err := s.turns.take(func() (err error) {
+		blob, err = s.house.Blob(c.Request().Context(), [32]byte(digest))
+		return err
+	}); err != nil {
+		return err
+	}
+	c.Response().Header().Set("Cache-Control", "private, max-age=31536000, immutable")
+	write(c, 200, octetType, blob)
+	return nil
 }
 
 func resource(c echo.Context) (tlog.Resource, error) {

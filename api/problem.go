@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"countroom/games/certificates"
 	"countroom/games/house"
 	"countroom/games/players"
 	"countroom/games/rounds"
@@ -86,6 +87,8 @@ var refusals = []struct {
 	{players.ErrUnknownSession, &problem{name: "unknown-session", status: 404, title: "Unknown session", about: "No session of this id was opened."}},
 	{rounds.ErrUnknownGame, &problem{name: "unknown-game", status: 404, title: "Unknown game", about: "GET /v1/games lists the games."}},
 	{rounds.ErrGameDisabled, &problem{name: "game-disabled", status: 409, title: "The game is disabled", about: "The operator can enable it again."}},
+	{certificates.ErrUncertified, &problem{name: "game-uncertified", status: 409, title: "No certificate is in force for the game", about: "The house is in production: the operator has to import a laboratory's certificate for the game's maths and the running program."}},
+	{certificates.ErrUnverified, &problem{name: "software-unverified", status: 503, title: "The program is not what it should be", about: "Nothing was accepted. The house is in production, and its program, configuration or games were not found to be what the log says. Play stops until they are.", retry: 30, outcome: notAccepted}},
 	{slots.ErrStake, &problem{name: "stake-not-offered", status: 422, title: "The game does not offer this stake", about: "GET /v1/games lists the stakes of each game."}},
 	{wallet.ErrFunds, &problem{name: "insufficient-funds", status: 409, title: "Insufficient funds", about: "The balance does not cover the amount."}},
 

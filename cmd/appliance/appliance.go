@@ -83,6 +83,10 @@ type Config struct {
 	EntropyMinimum int
 	TendEntropy    time.Duration // how often they are looked after; default 5 seconds
 
+	// Look and Production are as in house.Config.
+	Look       func() (program, configuration [32]byte, err error)
+	Production bool
+
 	// LedgerOnly opens the log without its house: nothing is appended.
 	LedgerOnly bool
 
@@ -242,6 +246,7 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	a.House, err = house.Open(ctx, a.Ledger, house.Config{
 		Members: members,
 		Origin:  origin, Node: cfg.Node, Release: cfg.Release, Keys: public, Games: cfg.Games,
+		Exports: k.exports, Look: cfg.Look, Production: cfg.Production,
 		Seeds: k.seeds, Signers: signers, Sealer: k.seal, Secret: secretsOf(pool), Limits: cfg.Limits, External: cfg.External,
 		Sources: sourcesOf{pool}, SourcesMinimum: uint64(pool.Minimum()), TendSources: cfg.TendEntropy, Escrow: escrow,
 		TokenKey: k.token, VaultKey: k.vault, SessionAge: cfg.SessionAge, SuspendOnAlarm: cfg.SuspendOnAlarm, Log: cfg.Log,

@@ -10,7 +10,7 @@ import (
 
 // arguments are the command line, whose flags may stand anywhere.
 type arguments struct {
-	command string // "receipt", "log", "help", "version"
+	command string // "receipt", "log", "assessment", "help", "version"
 	subject string // FILE, URL or DIR
 
 	vkey, token, save string
@@ -131,6 +131,11 @@ func parse(args []string) (*arguments, error) {
 		what = "one FILE with a saved answer"
 		if a.token != "" || a.save != "" || a.known != nil || a.secrets != nil || a.json || a.workers != 0 {
 			return nil, errors.New("receipt: expected no flags but --vkey, --history, --witness and --quorum")
+		}
+	case "assessment":
+		what = "one DIR with an examination"
+		if a.token != "" || a.save != "" || a.known != nil || a.json || a.workers != 0 {
+			return nil, errors.New("assessment: expected no flag but --vkey")
 		}
 	case "log":
 		what = "one URL or DIR of a log"

@@ -67,6 +67,11 @@ Of both, the checkpoint's cosignatures by witnesses outside the house:
         handed on. --key may be given again. When no layer is left the seed is held
         against its commitment.
 
+  countroom-verify assessment DIR --vkey FILE
+        check an examination of a house's chance, as countroom rng certify wrote it into DIR:
+        that its files are those that the signed log names, that the house's key for exports
+        signed for them, and that the verdict follows from the p-values.
+
   countroom-verify version
   countroom-verify --help
 
@@ -99,6 +104,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitHolds
 	case a.command == "receipt":
 		return receipt(a, stdin, stdout, stderr)
+	case a.command == "assessment":
+		return examination(a, stdout, stderr)
 	}
 	return log(ctx, a, stdout, stderr)
 }

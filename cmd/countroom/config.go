@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,11 +11,13 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"countroom/cmd/appliance"
+	"countroom/ledger/entry"
 	"countroom/rngcert/epoch"
 
 	"github.com/spf13/cobra"
@@ -58,6 +62,7 @@ type config struct {
 		Minimum int      `yaml:"minimum"`
 	} `yaml:"entropy"`
 
+	Production bool          `yaml:"production"`
 	SessionAge time.Duration `yaml:"session_age"`
 	Epoch      struct {
 		Age         time.Duration `yaml:"age"`
@@ -122,6 +127,7 @@ func (c *config) options() []option {
 		{"witnesses-list", "verifier key and URL of each witness, with commas between", &c.Witnesses.List},
 		{"entropy-sources", "URIs of the sources of seed secrets: getrandom, rdseed, hwrng:/dev/hwrng, tpm:device=…, pkcs11:…", &c.Entropy.Sources},
 		{"entropy-minimum", "independent sources that must be healthy; 1 is a demonstration", &c.Entropy.Minimum},
+		{"production", "enter production at the next start, for ever: games then need a laboratory's certificate", &c.Production},
 		{"session-age", "how long a player session lives", &c.SessionAge},
 		{"epoch-age", "longest life of a seed epoch, at most 10m", &c.Epoch.Age},
 		{"epoch-draws", "most draws of a seed epoch, at most 1048576", &c.Epoch.Draws},
@@ -142,6 +148,27 @@ func (c *config) options() []option {
 		{"log-level", "debug, info, warn or error", &c.LogLevel},
 		{"quiet", "do not print the welcome", &c.Quiet},
 	}
+}
+
+// secretSettings are those whose values may hold a secret.
+var secretSettings = []string{"store"}
+
+// look hashes the program's file and the configuration in force.
+func (c *config) look() (program, configuration [32]byte, err error) {
+	if program, err = programFile(); err != nil {
+		return program, configuration, err
+	}
+	settings := map[string]string{}
+	for _, o := range c.options() {
+		if !slices.Contains(secretSettings, o.name) {
+			settings[o.name] = fmt.Sprint(deref(o.value))
+		}
+	}
+	b, err := json.Marshal(settings)
+	if err == nil {
+		b, err = entry.Canonical(b)
+	}
+	return program, sha256.Sum256(b), err
 }
 
 // flags declares the options on a command.

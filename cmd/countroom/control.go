@@ -35,9 +35,9 @@ func listenControl(ctx context.Context, dir string, log *slog.Logger) net.Listen
 		log.Error("no command can reach this server", "error", err)
 		return nil
 	}
-	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+	private := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
 		// On Linux the file gets the mode that the socket has when it is bound.
-		return errors.Join(c.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), 0o600) }), err)
+		return errors.Join(raw.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), 0o600) }), err)
 	}}
 	lis, err := private.Listen(ctx, "unix", path)
 	if err != nil {
@@ -48,8 +48,8 @@ func listenControl(ctx context.Context, dir string, log *slog.Logger) net.Listen
 }
 
 // control serves the control socket until the context ends.
-func control(ctx context.Context, dir string, d *door, log *slog.Logger) {
-	lis := listenControl(ctx, dir, log)
+func control(ctx context.Context, c *config, d *door, log *slog.Logger) {
+	lis := listenControl(ctx, c.Data, log)
 	if lis == nil {
 		return
 	}
@@ -59,6 +59,7 @@ func control(ctx context.Context, dir string, d *door, log *slog.Logger) {
 	if d.pair != nil {
 		pairControl(mux, d.pair)
 	}
+	d.desk(mux, c)
 	server := &http.Server{Handler: mux}
 	context.AfterFunc(ctx, func() { server.Close() })
 	go server.Serve(lis)

@@ -5,6 +5,7 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,6 +25,10 @@ var version = "0.1.0-dev"
 func main() {
 	if err := root().Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "countroom:", err)
+		var exit *exitError
+		if errors.As(err, &exit) {
+			os.Exit(exit.status)
+		}
 		os.Exit(1)
 	}
 }
@@ -42,7 +47,7 @@ Check what it did: countroom-verify log http://127.0.0.1:8080 --vkey DIR/log.vke
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(serveCommand(), pairCommand(), backupCommand(), restoreCommand(), configCommand(), officersCommand(), keysCommand(), gamesCommand(), versionCommand())
+	c.AddCommand(serveCommand(), pairCommand(), backupCommand(), restoreCommand(), configCommand(), officersCommand(), keysCommand(), gamesCommand(), rngCommand(), certificatesCommand(), selfcheckCommand(), versionCommand())
 	c.CompletionOptions.HiddenDefaultCmd = true
 	return c
 }
@@ -64,23 +69,29 @@ func versionCommand() *cobra.Command {
 	}
 }
 
-// programHash is the SHA-256 of the running program's file, in hex.
+// programHash is the SHA-256 of the program's file as it was when it was first asked for, in hex.
 var programHash = sync.OnceValues(func() (string, error) {
+	hash, err := programFile()
+	return hex.EncodeToString(hash[:]), err
+})
+
+// programFile hashes the file of the running program as it is now.
+func programFile() (hash [32]byte, err error) {
 	path, err := os.Executable()
 	if err != nil {
-		return "", err
+		return hash, err
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return "", err
+		return hash, err
 	}
 	defer f.Close()
 	h := sha256.New()
 	if _, err := io.Copy(h, f); err != nil {
-		return "", err
+		return hash, err
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-})
+	return [32]byte(h.Sum(nil)), nil
+}
 
 // release is what house.active entries say is running.
 func release() (string, error) {

@@ -94,6 +94,21 @@ func protect(log *slog.Logger) {
 	}
 }
 
+// house is how the house itself is opened.
+func (c *config) house(log *slog.Logger) (appliance.Config, error) {
+	outside, err := c.External.house()
+	if err != nil {
+		return appliance.Config{}, fmt.Errorf("external: %w", err)
+	}
+	rel, err := release()
+	return appliance.Config{
+		Dir: c.Data, Origin: c.Origin, Node: c.Node, Release: rel, Keys: c.keys(), Signatures: c.Signatures, Escrow: c.escrow(), Witnesses: c.cosign(),
+		Limits: c.limits(), External: outside, SessionAge: c.SessionAge, QueueMost: c.QueueMost, Reserve: c.ReserveMiB << 20, Log: log,
+		Postgres: c.Store, SuspendOnAlarm: c.Chance.Suspend, Entropy: c.Entropy.Sources, EntropyMinimum: c.Entropy.Minimum,
+		Look: c.look, Production: c.Production,
+	}, err
+}
+
 func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 	log, err := c.logger()
 	if err != nil {
@@ -101,7 +116,7 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 	}
 	slog.SetDefault(log)
 	protect(log)
-	rel, err := release()
+	cfg, err := c.house(log)
 	if err != nil {
 		return err
 	}
@@ -122,15 +137,6 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 		return err
 	}
 	defer lis.Close()
-	outside, err := c.External.house()
-	if err != nil {
-		return fmt.Errorf("external: %w", err)
-	}
-	config := appliance.Config{
-		Dir: c.Data, Origin: c.Origin, Node: c.Node, Release: rel, Keys: c.keys(), Signatures: c.Signatures, Escrow: c.escrow(), Witnesses: c.cosign(), Limits: c.limits(), External: outside, SessionAge: c.SessionAge,
-		QueueMost: c.QueueMost, Reserve: c.ReserveMiB << 20, Log: log, Postgres: c.Store, SuspendOnAlarm: c.Chance.Suspend,
-		Entropy: c.Entropy.Sources, EntropyMinimum: c.Entropy.Minimum,
-	}
 	if seat != nil && seat.Arbiter {
 		return serveArbiter(ctx, c, seat, lis, log)
 	}
@@ -145,7 +151,7 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 		})}
 	}
 	d.open = func(ctx context.Context) (*room, error) {
-		a, err := appliance.Open(ctx, config)
+		a, err := appliance.Open(ctx, cfg)
 		if err != nil {
 			return nil, err
 		}
@@ -156,7 +162,7 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 	if seat == nil {
 		d.room, err = d.open(ctx)
 	} else {
-		handler, err = d.joinPair(ctx, config, appliance.PairConfig{
+		handler, err = d.joinPair(ctx, cfg, appliance.PairConfig{
 			Seat: seat, Hold: c.Pair.Hold, Opened: func(a *appliance.Appliance) { d.enter(furnish(a)) },
 		})
 		shut = func(ctx context.Context) error { return d.pair.Close(ctx) }
@@ -164,7 +170,7 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	control(ctx, c.Data, d, log)
+	control(ctx, c, d, log)
 	server := api.HTTPServer(handler)
 	if tlsConfig != nil {
 		server.TLSConfig = tlsConfig

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"countroom/games/books"
+	"countroom/games/certificates"
 	"countroom/games/players"
 	"countroom/games/rounds"
 	"countroom/games/slots"
@@ -59,7 +60,8 @@ type Config struct {
 	Members func() []system.Member
 	Games   []*slots.Definition // what can be enabled; at first start all are
 
-	Seeds signature.Signer // ECDSA P-256, signs seed statements
+	Seeds   signature.Signer // ECDSA P-256, signs seed statements
+	Exports signature.Signer // ECDSA P-256, signs what the house hands out
 	// Signers are the keys at hand of a house that exchanges them, by their public
 	// keys as in Keys, which then has them all. Without it Seeds is the one for seeds.
 	Signers map[string]signature.Signer
@@ -76,6 +78,13 @@ type Config struct {
 	// Sources are those that Secret draws on; nil where nobody looks after them.
 	Sources     Sources
 	TendSources time.Duration // how often; default 5 seconds
+
+	// Look returns the SHA-256 of the program's file and of the configuration in
+	// force. Without it the house says nothing of its program, and cannot enter
+	// production.
+	Look func() (program, configuration [32]byte, err error)
+	// Production: from the next start on, for ever, games need certificates.
+	Production bool
 
 	TokenKey   [32]byte      // session tokens are MACs under it
 	VaultKey   [32]byte      // personal data is encrypted under it
@@ -240,6 +249,14 @@ func (h *House) start(ctx context.Context, planned bool) error {
 	if err != nil {
 		return err
 	}
+	var found *certificates.Verified
+	if h.cfg.Look != nil {
+		if found, err = h.found(certificates.AtStart); err != nil {
+			return err
+		}
+	} else if h.cfg.Production {
+		return errors.New("production: expected a house that can look at its own program")
+	}
 	checkRow := h.vault.seal(vaultCheck, []byte(h.cfg.Origin))
 	var games []func(*ledger.Tx) *rounds.GameEnabled
 	if signed == nil {
@@ -262,10 +279,21 @@ func (h *House) start(ctx context.Context, planned bool) error {
 				return err
 			}
 		}
-		if restored == nil {
-			return nil
+		if restored != nil {
+			if err := h.noteRestored(tx, restored); err != nil {
+				return err
+			}
 		}
-		return h.noteRestored(tx, restored)
+		if found != nil {
+			if err := h.verified(tx, found); err != nil {
+				return err
+			}
+		}
+		if h.cfg.Production && !certificates.Now(tx).Production {
+			_, err := tx.Append(&certificates.Production{Header: byHouse()})
+			return err
+		}
+		return nil
 	}})
 	if err != nil {
 		return fmt.Errorf("becoming the writer: %w", err)
@@ -533,6 +561,7 @@ func (h *House) Seat(ctx context.Context, token string) (Session, error) {
 	s.principal = "player/" + s.scope + "/" + s.game
 	s.cash, s.hold = wallet.Cash(s.player), wallet.Hold(s.game)
 	s.reads = []string{
+		certificates.StateKey,
 		players.SessionKey(id), players.PlayerKey(s.player), rounds.GameKey(s.game), rounds.CountKey(s.player, s.game),
 		wallet.Key(s.cash, s.currency), wallet.Key(s.hold, s.currency), epoch.StateKey, noise.StateKey,
 	}

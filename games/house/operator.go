@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"countroom/games/certificates"
 	"countroom/games/players"
 	"countroom/games/rounds"
 	"countroom/ledger"
@@ -201,6 +202,9 @@ func (h *House) enable(ctx context.Context, req entry.Request, g *game, words st
 	r, err := h.update(ctx, ledger.Command{Reads: []string{rounds.GameKey(g.id), rounds.GamesKey}, Request: req, Run: func(tx *ledger.Tx) error {
 		if row := book.Get[rounds.Game](tx, rounds.GameKey(g.id)); row != nil && row.On {
 			return ErrGameState
+		}
+		if err := certificates.MayPlay(tx, g.id, g.maths, tx.At()); err != nil {
+			return err
 		}
 		_, err := tx.Answer(enabling(tx))
 		return err

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"countroom/games/books"
+	"countroom/games/certificates"
 	"countroom/games/players"
 	"countroom/games/rounds"
 	"countroom/games/slots"
@@ -87,6 +88,9 @@ func (h *House) Spin(ctx context.Context, req Request, session Session, stake in
 		}
 		row, err := rounds.Playable(tx, s.game)
 		if err != nil {
+			return err
+		}
+		if err := certificates.MayPlay(tx, s.game, row.Maths, tx.At()); err != nil {
 			return err
 		}
 		v, ok := h.machines.Load(row.Maths)

@@ -67,6 +67,10 @@ func (h *House) begin(ctx context.Context, planned bool) error {
 		h.done.Add(1)
 		go h.sources.tend()
 	}
+	if h.cfg.Look != nil {
+		h.done.Add(1)
+		go h.lookDaily()
+	}
 	return nil
 }
 

@@ -27,6 +27,8 @@ const (
 	ReportName = "report.json"
 	PageName   = "report.html"
 	BundleName = "assessment.sigstore.json"
+	// AnswerName is the file with the receipts of the entry and of entry 0.
+	AnswerName = "answer.json"
 )
 
 // ErrAssessment reports an entry, a statement and a report that do not belong together.
