@@ -75,7 +75,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 	declared := 0
 	for _, pkg := range []string{
 		"games/house", "games/players", "games/rounds", "games/slots", "ledger", "ledger/entry", "ledger/money",
-		"ledger/tlog", "ledger/wallet", "rngcert/epoch",
+		"ledger/tlog", "ledger/wallet", "rngcert/epoch", "rngcert/noise",
 	} {
 		for _, name := range exportedErrors(t, filepath.Join("..", pkg)) {
 			declared++

@@ -64,8 +64,8 @@ func (h *House) Blob(ctx context.Context, digest [32]byte) (data []byte, err err
 	}
 }
 
-// ErrReport refuses a report that is not about this house as it runs.
-var ErrReport = errors.New("the report is not about this house")
+// errReport refuses a report that is not about this house as it runs.
+var errReport = errors.New("the report is not about this house")
 
 // Assess puts an examination of the house's chance into the log: the report and the statement about it and its page,
 // which the key for exports signs. It returns the statement in its bundle.
@@ -82,7 +82,7 @@ func (h *House) Assess(ctx context.Context, reported, page []byte) (r ledger.Rec
 		return r, nil, err
 	}
 	if e.Program != program || e.Configuration != configuration {
-		return r, nil, fmt.Errorf("%w: it is of program %x and configuration %x, expected %x and %x", ErrReport, e.Program, e.Configuration, program, configuration)
+		return r, nil, fmt.Errorf("%w: it is of program %x and configuration %x, expected %x and %x", errReport, e.Program, e.Configuration, program, configuration)
 	}
 	if bundle, err = h.sign(payload); err != nil {
 		return r, nil, err
