@@ -116,7 +116,7 @@ func TestTheDocsCommandsWork(t *testing.T) {
 		w.accepted(run(id).want(201))
 	}
 	run("getEntry").refused(401, "session-over", "") // the session was closed just now
-	if a := run("getBlob"); a.status != 404 { // its body went into a file
+	if a := run("getBlob"); a.status != 404 {        // its body went into a file
 		t.Errorf("getBlob: %d", a.status)
 	}
 	run("getCosignedCheckpoint").refused(404, "not-found", "") // a house without witnesses
