@@ -176,7 +176,9 @@ func (s *seeds) fetch(ctx context.Context, st *epoch.Statement, receipt ledger.R
 		}
 		external = chance.WitnessExternal(origin, st.Epoch, nonces)
 	}
-	r.External = external[:]
+	if st.Policy != epoch.PolicyNone { // with that, what was committed to is looked at before its key was kept
+		r.External = external[:]
+	}
 	return r, nil
 }
 
