@@ -3,6 +3,7 @@ package house
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"countroom/ledger"
@@ -33,6 +34,9 @@ type Seen struct {
 	Reason      string // why it is out, as in noise.Failed; empty while it is in order
 	Error       error  // the same, for the operator
 }
+
+// errNotTold says that the ledger takes nothing at present.
+var errNotTold = errors.New("the log cannot be told now")
 
 // tendEvery is how often sources are looked after where Config does not say.
 const tendEvery = 5 * time.Second
@@ -101,7 +105,9 @@ func (s *sources) tend() {
 		case <-s.poke:
 		case <-tick.C:
 			s.take()
-			s.h.cfg.Sources.Tend(ctx)
+			if s.tell(ctx) == nil { // none comes back before the log knows that it was out
+				s.h.cfg.Sources.Tend(ctx)
+			}
 			s.free()
 		case <-ctx.Done():
 			return
@@ -112,7 +118,7 @@ func (s *sources) tend() {
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil && !failing {
+		if err != nil && !failing && !errors.Is(err, errNotTold) { // the ledger says that itself
 			s.h.cfg.Log.Error("the log was not told how the sources of entropy are", "error", err)
 		}
 		failing = err != nil
@@ -133,8 +139,11 @@ func (s *sources) free() { <-s.busy }
 
 // tell brings the log up to date with the sources. The caller has taken them.
 func (s *sources) tell(ctx context.Context) error {
-	if s.h.cfg.Sources == nil || s.h.ledger.Ready() != nil {
-		return nil // the ledger says so itself
+	if s.h.cfg.Sources == nil {
+		return nil
+	}
+	if err := s.h.ledger.Ready(); err != nil {
+		return fmt.Errorf("%w: %w", errNotTold, err)
 	}
 	look := s.h.cfg.Sources.Look()
 	s.show(look)
@@ -217,7 +226,10 @@ func changed(now *noise.State, seen Seen) bool {
 func (s *sources) begin(ctx context.Context) error {
 	s.take()
 	defer s.free()
-	return s.tell(ctx)
+	if err := s.tell(ctx); !errors.Is(err, errNotTold) {
+		return err
+	}
+	return nil // nor can anybody play
 }
 
 // stopped is whether an error says that the sources are too few, which passes.
