@@ -3,7 +3,9 @@ package worlds
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
@@ -25,6 +27,8 @@ type weather struct {
 	queueMost  int
 	cacheRows  int
 	indexRun   int
+
+	sources, minimum int // of entropy, each a group of its own, and how many must be healthy
 
 	clients, commands int
 	crashesMost       int
@@ -55,6 +59,8 @@ func newWeather(rnd *rand.Rand) weather {
 		haste: 1 + rnd.IntN(8),
 		crash: 1 + rnd.IntN(6),
 	}
+	w.sources = pick(1, 2, 3)
+	w.minimum = 1 + rnd.IntN(w.sources)
 	if rnd.IntN(8) == 0 { // a calm one
 		return w
 	}
@@ -136,7 +142,7 @@ func (f weatherNow) readFile(name string, at int64, opening bool) error {
 // wrapStore puts the recorder of what is drawn, and failing reads, on the store.
 func (p *process) wrapStore(s store.Store) store.Store {
 	p.mu.Lock()
-	p.storing = true
+	p.storing, p.store, p.found = true, s, s.Head().Size
 	p.mu.Unlock()
 	return p.w.sabotage.store(p.w, &watchedStore{Store: s, p: p})
 }
@@ -209,20 +215,29 @@ func (s *watchedSigner) SignMessage(message io.Reader, opts ...signature.SignOpt
 	return sig, err
 }
 
-// source is the entropy of one life.
+// source is a source of entropy in one life.
 type source struct {
 	p     *process
+	name  string
 	noise *rand.ChaCha8
 }
 
-func (source) Name() string { return "world" }
+func (w *world) sources(p *process) (list []entropy.Source) {
+	for i := range w.weather.sources {
+		s := source{p, fmt.Sprint("world-", i+1), rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, w.seed, w.lives, i)))}
+		list = append(list, w.sabotage.source(s))
+	}
+	return list
+}
 
-func (source) Kind() entropy.Kind {
-	return entropy.Kind{Assurance: "software", Group: "world", MinEntropyPerByte: 4}
+func (s source) Name() string { return s.name }
+
+func (s source) Kind() entropy.Kind {
+	return entropy.Kind{Assurance: "software", Group: s.name, MinEntropyPerByte: 4}
 }
 
 func (s source) Read(_ context.Context, b []byte) error {
-	if err := s.p.turn(turnEntropy, ""); err != nil {
+	if err := s.p.turn(turnEntropy, s.name); err != nil {
 		return err
 	}
 	_, err := s.noise.Read(b)

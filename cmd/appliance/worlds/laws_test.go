@@ -21,10 +21,12 @@ import (
 	"countroom/ledger/entry"
 	"countroom/ledger/money"
 	"countroom/ledger/store"
+	"countroom/ledger/system"
 	"countroom/ledger/tlog"
 	"countroom/ledger/wallet"
 	"countroom/regulator/verify"
 	"countroom/rngcert/epoch"
+	"countroom/rngcert/noise"
 )
 
 // violation is a law that was broken, and how.
@@ -45,6 +47,7 @@ const (
 	lawAnswers  = "answers fit what was asked"
 	lawStopped  = "what cannot be done is answered with 503, when to retry, and what became of it"
 	lawVerifier = "the verifier finds nothing, and nothing is left unproven"
+	lawEntropy  = "a source of entropy that fails is told of before the next seed"
 	lawLiveness = "when the faults are over everybody gets to the end"
 )
 
@@ -63,6 +66,77 @@ type evidence struct {
 	signed map[uint64]tlog.Hash // all that was ever signed
 	drawn  map[round]string     // all that was ever handed to a commit
 	caught *violation           // by a recorder
+
+	unplugged []unplugged
+}
+
+// unplugged is a read of a source of entropy that failed.
+type unplugged struct {
+	source string
+	found  uint64 // the log's size when the process found it
+	size   uint64 // and when the read failed
+}
+
+// unplug remembers that a process's source failed. It has taken its sources then,
+// so no seed is on its way into the log.
+func (e *evidence) unplug(p *process, source string) {
+	p.mu.Lock()
+	u := unplugged{source, p.found, p.store.Head().Size}
+	p.mu.Unlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.unplugged = append(e.unplugged, u)
+}
+
+// entropyIsTold wants each failure of a source in the log before the process
+// commits to another seed, unless it was said already.
+func entropyIsTold(l *finalLog, e *evidence) *violation {
+	// The processes that came to write, by where they say so.
+	var begun []uint64
+	for i, r := range l.records {
+		switch r.(type) {
+		case *system.HouseActive, *system.PairActive:
+			begun = append(begun, uint64(i))
+		}
+	}
+	type owed struct {
+		source string
+		end    uint64
+	}
+	var due []owed
+	rows := book.Memory{}
+	for i, r := range l.records {
+		index := uint64(i)
+		for _, u := range e.unplugged {
+			at, _ := slices.BinarySearch(begun, u.found)
+			if u.size != index || at == len(begun) {
+				continue
+			}
+			now := noise.Now(rows)
+			if out := now.Failure(u.source); out != nil && out.Said && begun[at] < index {
+				continue
+			}
+			end := l.head.Size
+			if at+1 < len(begun) {
+				end = begun[at+1]
+			}
+			due = append(due, owed{u.source, end})
+		}
+		switch r := r.(type) {
+		case *noise.Failed:
+			due = slices.DeleteFunc(due, func(o owed) bool { return o.source == r.Source })
+		case *epoch.Committed:
+			for _, o := range due {
+				if index < o.end {
+					return broken(lawEntropy, "source %s failed, and entry %d commits to another seed without a word of it", o.source, index)
+				}
+			}
+		}
+		if err := books.Fold(rows, index, r); err != nil {
+			return broken(lawBooks, "entry %d: %v", i, err)
+		}
+	}
+	return nil
 }
 
 // round is what a draw is decided by.
@@ -233,7 +307,7 @@ func (w *world) judge() *violation {
 	}
 	w.log = l
 	for _, law := range []func(*finalLog, *evidence) *violation{
-		nothingLost, func(_ *finalLog, e *evidence) *violation { return e.caught }, oneRoot, nothingTwice, moneyIsKept, func(l *finalLog, _ *evidence) *violation { return booksAreFolds(l, snap) },
+		nothingLost, func(_ *finalLog, e *evidence) *violation { return e.caught }, oneRoot, nothingTwice, moneyIsKept, entropyIsTold, func(l *finalLog, _ *evidence) *violation { return booksAreFolds(l, snap) },
 	} {
 		if v := law(l, e); v != nil {
 			return v

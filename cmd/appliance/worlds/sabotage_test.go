@@ -13,6 +13,7 @@ import (
 
 	"countroom/games/books"
 	"countroom/games/rounds"
+	"countroom/hardware/entropy"
 	"countroom/ledger"
 	"countroom/ledger/entry"
 	"countroom/ledger/store"
@@ -74,6 +75,9 @@ func TestSabotageIsNoticed(t *testing.T) {
 				}
 			})}
 		}},
+		{"a house that makes noise of its own where a source fails", lawEntropy, func() sabotage {
+			return sabotage{onSource: func(src entropy.Source) entropy.Source { return cover{src.(source)} }}
+		}},
 		{"a signer that is gone for good", lawLiveness, func() sabotage {
 			return sabotage{onCalm: func(kind turnKind) error {
 				if kind == turnSign {
@@ -97,6 +101,16 @@ func TestSabotageIsNoticed(t *testing.T) {
 			t.Error("nobody noticed")
 		})
 	}
+}
+
+// cover is a source whose failures nobody sees.
+type cover struct{ source }
+
+func (c cover) Read(ctx context.Context, b []byte) error {
+	if c.source.Read(ctx, b) != nil {
+		c.noise.Read(b)
+	}
+	return nil
 }
 
 // What no part of a house could be made to do is done to the log that a world
@@ -294,6 +308,7 @@ type sabotage struct {
 	onStore   func(*world, store.Store) store.Store
 	onSigner  func(*world, signature.Signer) signature.Signer
 	onHandler func(http.Handler) http.Handler
+	onSource  func(entropy.Source) entropy.Source
 	onCalm    func(turnKind) error // a fault that never ends
 }
 
@@ -323,6 +338,13 @@ func (s *sabotage) signer(w *world, k signature.Signer) signature.Signer {
 		return k
 	}
 	return s.onSigner(w, k)
+}
+
+func (s *sabotage) source(src entropy.Source) entropy.Source {
+	if s.onSource == nil {
+		return src
+	}
+	return s.onSource(src)
 }
 
 func (s *sabotage) handler(h http.Handler) http.Handler {

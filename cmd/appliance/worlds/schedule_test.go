@@ -242,6 +242,9 @@ func (w *world) give(t *turn, verdict error) {
 	if verdict != nil {
 		p.unsound = true
 	}
+	if verdict != nil && t.kind == turnEntropy {
+		w.evidence.unplug(p, t.who)
+	}
 	p.mu.Lock()
 	p.pending = slices.DeleteFunc(p.pending, func(o *turn) bool { return o == t })
 	p.mu.Unlock()

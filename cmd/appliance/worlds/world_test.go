@@ -19,8 +19,8 @@ import (
 
 	"countroom/api"
 	"countroom/cmd/appliance"
-	"countroom/hardware/entropy"
 	"countroom/ledger"
+	"countroom/ledger/store"
 )
 
 const origin = "countroom.example/world"
@@ -129,6 +129,8 @@ type process struct {
 	roomy   bool // it was opened for reading only, and there is room again
 	weather weatherNow
 	storing bool // the store is open
+	store   store.Store
+	found   uint64 // the log's size when it was opened
 
 	// The world's own.
 	doom        doom
@@ -247,7 +249,7 @@ func (w *world) start() {
 	cfg := appliance.Config{
 		Dir: houseDir, Origin: origin, Node: "world", Release: "world", Log: slog.New(slog.DiscardHandler),
 		Limits: w.weather.limits, SessionAge: w.weather.sessionAge, QueueMost: w.weather.queueMost,
-		CacheRows: w.weather.cacheRows, IndexRun: w.weather.indexRun, Reserve: reserve,
+		EntropyMinimum: w.weather.minimum, CacheRows: w.weather.cacheRows, IndexRun: w.weather.indexRun, Reserve: reserve,
 		Fatal: func(err error) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
@@ -259,7 +261,7 @@ func (w *world) start() {
 				now := time.Now()
 				return now.Add(time.Duration(w.skew.Load())), now.Sub(born)
 			},
-			Sources:   []entropy.Source{source{p, rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, w.seed, w.lives)))}},
+			Sources:   w.sources(p),
 			WrapStore: p.wrapStore, WrapSigner: p.wrapSigner,
 			Turn: func(c ledger.Command) { _ = p.turn(turnCommand, commandName(c)) },
 		},
