@@ -101,16 +101,25 @@ func (s *sources) tend() {
 	defer tick.Stop()
 	failing := false
 	for {
+		due := false
 		select {
-		case <-s.poke:
-		case <-tick.C:
+		case <-tick.C: // before all else, so that a world is the same each time
+			due = true
+		default:
+			select {
+			case <-s.poke:
+			case <-tick.C:
+				due = true
+			case <-ctx.Done():
+				return
+			}
+		}
+		if due {
 			s.take()
 			if s.tell(ctx) == nil { // none comes back before the log knows that it was out
 				s.h.cfg.Sources.Tend(ctx)
 			}
 			s.free()
-		case <-ctx.Done():
-			return
 		}
 		s.take()
 		err := s.tell(ctx)
