@@ -256,6 +256,8 @@ func (w *world) verdict(kind turnKind) error {
 		chance, err = w.weather.fileFails, errFile
 	case turnEntropy:
 		chance, err = w.weather.entropyFails, errEntropy
+	case turnBeacon:
+		chance, err = w.outside.fails, errBeacon
 	case turnSign:
 		if w.weather.now.silent {
 			return errSilent

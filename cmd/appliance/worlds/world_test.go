@@ -33,6 +33,7 @@ type world struct {
 	rnd      *rand.Rand
 	weather  weather
 	sabotage sabotage
+	outside  outside
 	started  time.Time
 
 	disk    disk
@@ -81,7 +82,7 @@ func run(t *testing.T, seed uint64, s sabotage) (o outcome) {
 			t: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 1)), sabotage: s,
 			started: time.Now(), disk: newDisk(), digest: sha256.New(),
 		}
-		w.weather = newWeather(w.rnd)
+		w.weather, w.outside = newWeather(w.rnd), newOutside(seed)
 		w.evidence.census.faults = map[string]int{}
 		w.people()
 		o.violation = w.live()
@@ -248,7 +249,7 @@ func (w *world) start() {
 	born := time.Now()
 	cfg := appliance.Config{
 		Dir: houseDir, Origin: origin, Node: "world", Release: "world", Log: slog.New(slog.DiscardHandler),
-		Limits: w.weather.limits, SessionAge: w.weather.sessionAge, QueueMost: w.weather.queueMost,
+		External: p.external(), Limits: w.weather.limits, SessionAge: w.weather.sessionAge, QueueMost: w.weather.queueMost,
 		EntropyMinimum: w.weather.minimum, CacheRows: w.weather.cacheRows, IndexRun: w.weather.indexRun, Reserve: reserve,
 		Fatal: func(err error) {
 			p.mu.Lock()
