@@ -16,8 +16,8 @@ import (
 	"countroom/rngcert/assessment"
 )
 
-// command runs the program in a process of its own and returns what it wrote to standard output and its exit status.
-func command(t *testing.T, args ...string) (string, int) {
+// examines runs the program in a process of its own and returns what it wrote to standard output and its exit status.
+func examines(t *testing.T, args ...string) (string, int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
 	cmd.Env = append(os.Environ(), "COUNTROOM_TEST_MAIN=1")
@@ -51,13 +51,13 @@ func TestCertify(t *testing.T) {
 	s.start()
 	out := filepath.Join(t.TempDir(), "exam")
 	small := []string{"rng", "certify", "--data", s.dir, "-o", out, "--bit-sequences", "1", "--game-sequences", "1", "--game-draws", "10000"}
-	if said, status := command(t, small...); status != 0 || !strings.HasPrefix(said, "pass: entry ") {
+	if said, status := examines(t, small...); status != 0 || !strings.HasPrefix(said, "pass: entry ") {
 		t.Fatalf("ends with %d: %s", status, said)
 	}
-	if _, status := command(t, small...); status != exitNotRun {
+	if _, status := examines(t, small...); status != exitNotRun {
 		t.Errorf("over a report that is there: ends with %d", status)
 	}
-	if said, status := command(t, "selfcheck", "--data", s.dir); status != 0 || !strings.Contains(said, "matches        true") {
+	if said, status := examines(t, "selfcheck", "--data", s.dir); status != 0 || !strings.Contains(said, "matches        true") {
 		t.Errorf("selfcheck ends with %d: %s", status, said)
 	}
 	if err := s.signal(syscall.SIGTERM); err != nil {

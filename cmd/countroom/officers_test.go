@@ -20,8 +20,8 @@ import (
 	"countroom/regulator/verify"
 )
 
-// run runs the command in a directory and returns what it printed.
-func command(t *testing.T, dir string, args ...string) (stdout, stderr string, err error) {
+// runIn runs the command in a directory and returns what it printed.
+func runIn(t *testing.T, dir string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Dir = dir
@@ -42,7 +42,7 @@ type ceremony struct {
 // does runs a command that must succeed, and keeps what it printed in a file.
 func (c *ceremony) does(file string, args ...string) string {
 	c.t.Helper()
-	out, errs, err := command(c.t, c.dir, args...)
+	out, errs, err := runIn(c.t, c.dir, args...)
 	if err != nil {
 		c.t.Fatalf("countroom %q: %v\n%s", args, err, errs)
 	}
@@ -56,7 +56,7 @@ func (c *ceremony) does(file string, args ...string) string {
 
 func (c *ceremony) refused(why string, args ...string) {
 	c.t.Helper()
-	out, errs, err := command(c.t, c.dir, args...)
+	out, errs, err := runIn(c.t, c.dir, args...)
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || !strings.Contains(errs, why) {
 		c.t.Errorf("countroom %q: %v, %q, want a refusal about %q\n%s", args, err, errs, why, out)

@@ -7,6 +7,7 @@ import (
 	"countroom/ledger"
 	"countroom/ledger/entry"
 	"countroom/ledger/system"
+	"countroom/rngcert/epoch"
 )
 
 // actives is the index group of the processes that became the writer. It has
@@ -59,10 +60,13 @@ func (h *House) begin(ctx context.Context, planned bool) error {
 	if err := h.monitors.begin(ctx); err != nil {
 		return fmt.Errorf("monitors of chance: %w", err)
 	}
-	h.done.Add(3)
+	h.done.Add(2)
 	go h.seeds.tend()
-	go h.seeds.reach()
 	go h.monitors.tend()
+	if h.cfg.External.Policy != epoch.PolicyNone || h.seeds.waits.Load() > 0 {
+		h.done.Add(1)
+		go h.seeds.reach()
+	}
 	if h.cfg.Sources != nil {
 		h.done.Add(1)
 		go h.sources.tend()
