@@ -28,7 +28,7 @@ import (
 
 // Version is the version of the rows that Fold makes. Stored rows of another
 // version are built anew from the log.
-const Version = 6
+const Version = 7
 
 // ErrUnknownType says that an entry is of a type this code does not know.
 var ErrUnknownType = fmt.Errorf("%w: unknown entry type", entry.ErrFormat)

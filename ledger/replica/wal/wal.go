@@ -2,7 +2,7 @@
 // the group. It reads at any index, so that a node which was away for a day is served from the disk and not from memory,
 // and it tells the end that a crash tore from damage to what was synced: the first is cut off, the second is refused.
 //
-// docs/replication.md has the format, docs/decisions/0018 why it is not etcd's.
+// docs/replication.md has the format, docs/decisions/0022 why it is not etcd's.
 package wal
 
 import (
