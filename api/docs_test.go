@@ -112,7 +112,7 @@ func TestTheDocsCommandsWork(t *testing.T) {
 	w.accepted(spun)
 	ids = strings.NewReplacer(example("SessionID"), session.text("id"), example("RoundID"), spun.text("round"))
 	w.accepted(run("getRound").want(200))
-	for _, id := range []string{"withdraw", "closeSession", "setPlayerState", "setGameState"} {
+	for _, id := range []string{"withdraw", "setNonce", "closeSession", "setPlayerState", "setGameState"} {
 		w.accepted(run(id).want(201))
 	}
 	run("getEntry").refused(401, "session-over", "") // the session was closed just now

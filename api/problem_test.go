@@ -35,6 +35,8 @@ var shown = map[string]struct {
 	"house.ErrCurrency":         {house.ErrCurrency, "other-currency", 422},
 	"house.ErrBalanceFull":      {house.ErrBalanceFull, "balance-limit", 409},
 	"house.ErrToken":            {house.ErrToken, "unauthorized", 401},
+	"house.ErrKeyAbsent":        {house.ErrKeyAbsent, "internal-error", 500}, // of commands on the machine itself
+	"house.ErrWords":            {house.ErrWords, "internal-error", 500},
 	"house.ErrGameState":        {house.ErrGameState, "game-unchanged", 409},
 	"players.ErrUnknownPlayer":  {players.ErrUnknownPlayer, "unknown-player", 404},
 	"players.ErrSuspended":      {players.ErrSuspended, "player-suspended", 409},

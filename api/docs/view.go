@@ -261,6 +261,9 @@ func (c *call) curl(body json.RawMessage) (template.HTML, error) {
 		}
 	}
 	command := `curl -sS "$HOUSE` + path + `"`
+	if c.Method != "GET" && c.Method != "POST" { // which curl finds out by itself
+		command = `curl -sS -X ` + c.Method + ` "$HOUSE` + path + `"`
+	}
 	for _, a := range c.Answers {
 		if a.Good() && len(a.Content) > 0 && a.Content[0].Type == "application/octet-stream" {
 			command += " -o " + c.ID + ".bin"
