@@ -38,8 +38,10 @@ type Seen struct {
 // errNotTold says that the ledger takes nothing at present.
 var errNotTold = errors.New("the log cannot be told now")
 
-// tendEvery is how often sources are looked after where Config does not say.
-const tendEvery = 5 * time.Second
+// tendEvery is how often sources are looked after where Config does not say. It is no
+// multiple of what else the house waits for, so that in a simulated world, too, only
+// one of them wakes at a time.
+const tendEvery = 5*time.Second + 137*time.Microsecond
 
 // sources looks after the sources of entropy, and has the log say when one fails
 // and when it is back.
@@ -48,7 +50,6 @@ type sources struct {
 	// busy holds a token while sources are tended and the log is told, and while a
 	// secret is made and committed to: so what a seed lists is what the log knows.
 	busy chan struct{}
-	poke chan struct{}
 
 	healthy  *prometheus.GaugeVec
 	failures *prometheus.CounterVec
@@ -57,7 +58,7 @@ type sources struct {
 }
 
 func (s *sources) init(h *House) {
-	s.h, s.busy, s.poke = h, make(chan struct{}, 1), make(chan struct{}, 1)
+	s.h, s.busy = h, make(chan struct{}, 1)
 	s.healthy = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "countroom_entropy_source_healthy", Help: "Whether a source of entropy is in order."}, []string{"source"})
 	s.failures = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "countroom_entropy_failures_total", Help: "Failures of a source of entropy that this process saw."}, []string{"source"})
 	s.groups = prometheus.NewGauge(prometheus.GaugeOpts{Name: "countroom_entropy_groups", Help: "Independent groups of sources of entropy that are in order."})
@@ -101,27 +102,15 @@ func (s *sources) tend() {
 	defer tick.Stop()
 	failing := false
 	for {
-		due := false
 		select {
-		case <-tick.C: // before all else, so that a world is the same each time
-			due = true
-		default:
-			select {
-			case <-s.poke:
-			case <-tick.C:
-				due = true
-			case <-ctx.Done():
-				return
-			}
-		}
-		if due {
-			s.take()
-			if s.tell(ctx) == nil { // none comes back before the log knows that it was out
-				s.h.cfg.Sources.Tend(ctx)
-			}
-			s.free()
+		case <-tick.C:
+		case <-ctx.Done():
+			return
 		}
 		s.take()
+		if s.tell(ctx) == nil { // none comes back before the log knows that it was out
+			s.h.cfg.Sources.Tend(ctx)
+		}
 		err := s.tell(ctx)
 		s.free()
 		if ctx.Err() != nil {
@@ -131,14 +120,6 @@ func (s *sources) tend() {
 			s.h.cfg.Log.Error("the log was not told how the sources of entropy are", "error", err)
 		}
 		failing = err != nil
-	}
-}
-
-// rouse has the log told soon.
-func (s *sources) rouse() {
-	select {
-	case s.poke <- struct{}{}:
-	default:
 	}
 }
 

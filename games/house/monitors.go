@@ -98,8 +98,9 @@ func (m *monitors) begin(ctx context.Context) error {
 	return nil
 }
 
-// monitorPause is between two looks at the log.
-const monitorPause = 250 * time.Millisecond
+// monitorPause is between two looks at the log; as for tendEvery, no multiple of
+// another pause.
+const monitorPause = 250*time.Millisecond + 61*time.Microsecond
 
 // tend reads on and writes down what is owed.
 func (m *monitors) tend() {

@@ -276,16 +276,17 @@ func (s *seeds) commit(ctx context.Context, n uint64, policy string) error {
 	}
 	s.h.sources.take() // what is listed is what the log knows to be in order
 	defer s.h.sources.free()
-	defer s.h.sources.rouse() // a source may have failed
 	secret, sources, err := cfg.Secret(ctx)
-	if err != nil {
-		return fmt.Errorf("entropy: %w", err)
+	var salt [32]byte
+	if err == nil {
+		salt, _, err = cfg.Secret(ctx)
 	}
-	salt, _, err := cfg.Secret(ctx)
-	if err != nil {
-		return fmt.Errorf("entropy: %w", err)
+	// A source may have failed, whether there is a secret or not; what is not told
+	// now is told when the sources are looked after.
+	if told := s.h.sources.tell(ctx); err == nil {
+		err = told
 	}
-	if err := s.h.sources.tell(ctx); err != nil {
+	if err != nil {
 		return fmt.Errorf("entropy: %w", err)
 	}
 	st.Commitment, st.Sources = chance.Commitment(cfg.Origin, n, secret, salt), sources
