@@ -184,6 +184,8 @@ func TestStory(t *testing.T) {
 	)
 	maths := func(game string) string { return fmt.Sprintf(`%x`, sha256.Sum256([]byte(`{"id":"`+game+`"}`))) }
 	want := strings.Join([]string{
+		`chance/lamplight-quay {"maths":"0f9f2d3feca2b6be7f2166371a8d969d25c8544853234f453267cd1e966c1590","observed":0,"rounds":0,"since":2,"through":0}`,
+		`chance/mill-race {"maths":"484856f2b510cc8d12266ff5d1491a5880a63023fb560fc9b8a4c685575ca445","observed":0,"rounds":0,"since":3,"through":0}`,
 		`epoch/1 {"activated_index":5,"closed_at":"1970-01-01T00:00:00.000000Z","closed_index":0,"commitment":"` + strings.Repeat("0", 64) + `","committed_index":4,"draws":0,"external":"",` + limits + `,"policy":"none","revealed_index":0}`,
 		`epochs {"activated_at":"2026-03-01T12:00:00.000000Z","active":1,"closed":0,"committed":1,"downgraded":false,"draws":3,` + limits + `,"revealed":0}`,
 		`game/lamplight-quay {"enabled":2,"maths":"` + maths(quay) + `","on":true}`,
