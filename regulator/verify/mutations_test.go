@@ -416,12 +416,15 @@ func TestMutations(t *testing.T) {
 		t.Fatal(err)
 	}
 	told := regexp.MustCompile("(?m)^### `([^`]+)`").FindAllSubmatch(text, -1)
+	rare := 0 // those that come after 16,384 rounds, whose every member a verifier computes
 	for _, m := range told {
-		if !slices.Contains(types, string(m[1])) {
+		if strings.HasPrefix(string(m[1]), "chance.") {
+			rare++
+		} else if !slices.Contains(types, string(m[1])) {
 			t.Errorf("the story has no %s", m[1])
 		}
 	}
-	if len(types) != len(told) {
+	if len(types)+rare != len(told) {
 		t.Errorf("the story has the types %q, entries.md tells of %d", types, len(told))
 	}
 	var mu sync.Mutex

@@ -95,7 +95,7 @@ func TestHonestMillion(t *testing.T) {
 	if r.Replayed != h.Size() || r.Types["round.settled"] != count || r.Rounds != (Rounds{Proven: count, Outcomes: count}) {
 		t.Errorf("replayed %d of %d, %d rounds, %+v", r.Replayed, h.Size(), r.Types["round.settled"], r.Rounds)
 	}
-	if len(r.Types) != 18 {
+	if len(r.Types) != 21 {
 		t.Errorf("not everything happened: %v", r.Types)
 	}
 	for _, w := range r.Warnings {

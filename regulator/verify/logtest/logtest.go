@@ -236,6 +236,11 @@ func (h *House) Append(r entry.Record) (index uint64) {
 		leaf = h.TamperLeaf(index, leaf)
 	}
 	h.AppendLeaf(leaf)
+	if settled, ok := r.(*rounds.Settled); ok && !h.Silent {
+		for owed := h.watch.Owed(settled.Game); owed != nil; owed = h.watch.Owed(settled.Game) {
+			h.Append(owed)
+		}
+	}
 	return index
 }
 
@@ -450,13 +455,7 @@ func (h *House) Spin(p Player, stake int64) uint64 {
 	h.Turn()
 	r := h.Round(p, stake)
 	h.Settle(r)
-	index := h.Append(r)
-	if !h.Silent {
-		for owed := h.watch.Owed(r.Game); owed != nil; owed = h.watch.Owed(r.Game) {
-			h.Append(owed)
-		}
-	}
-	return index
+	return h.Append(r)
 }
 
 // Round works out a player's next round, all but its postings.
