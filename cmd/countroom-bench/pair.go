@@ -180,11 +180,11 @@ func freeDoors() (string, error) {
 			return "", err
 		}
 		port := first.Addr().(*net.TCPAddr).Port
-		second, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+1))
-		if err = first.Close(); err != nil {
+		second, taken := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+1))
+		if err := first.Close(); err != nil {
 			return "", err
 		}
-		if second != nil {
+		if taken == nil {
 			return fmt.Sprintf("127.0.0.1:%d", port), second.Close()
 		}
 	}

@@ -104,11 +104,11 @@ func options(query string) (o option, err error) {
 		switch name {
 		case "name":
 			if o.name = v; !word(v, 64) {
-				return o, fmt.Errorf("name %q: expected 1 to 64 lower-case letters, digits, - or .", v)
+				return o, fmt.Errorf("name %q: expected 1 to 64 lower-case letters, digits, . or -", v)
 			}
 		case "group":
 			if o.group = v; !word(v, 32) {
-				return o, fmt.Errorf("group %q: expected 1 to 32 lower-case letters, digits, - or .", v)
+				return o, fmt.Errorf("group %q: expected 1 to 32 lower-case letters, digits, . or -", v)
 			}
 		case "min-entropy":
 			o.minEntropy, err = strconv.ParseFloat(v, 64)

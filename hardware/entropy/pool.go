@@ -95,7 +95,7 @@ func NewPool(ctx context.Context, opts Options, sources ...Source) (*Pool, error
 	names, groups := make(map[string]bool), make(map[string]bool)
 	for _, s := range sources {
 		if !word(s.Name(), 64) || !word(s.Kind().Group, 32) {
-			return nil, fmt.Errorf("entropy: source %q of group %q: expected lower-case letters, digits, - or .", s.Name(), s.Kind().Group)
+			return nil, fmt.Errorf("entropy: source %q of group %q: expected lower-case letters, digits, . or -", s.Name(), s.Kind().Group)
 		}
 		if names[s.Name()] {
 			return nil, fmt.Errorf("entropy: two sources named %q: give one another name", s.Name())

@@ -238,7 +238,6 @@ type trio struct {
 	tapes map[string]*tape
 	fs    map[string]*vfs.MemFS
 	nodes map[string]*Node
-	roles chan string
 	tune  func(*Config)
 }
 

@@ -39,7 +39,7 @@ func (m Member) Check() error {
 	}
 	for _, c := range []byte(m.Name) {
 		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.') {
-			return fmt.Errorf("name %q has a character %q, want letters, digits, - and .", m.Name, c)
+			return fmt.Errorf("name %q has a character %q, want letters, digits, . and -", m.Name, c)
 		}
 	}
 	if m.Address == "" || len(m.Address) > 300 {

@@ -42,7 +42,6 @@ type world struct {
 	air     []flying
 	blocked map[[2]string]bool // from, to
 	loss    float64            // of messages
-	tears   bool               // disks tear what was being written when the power fails
 	now     int
 
 	// What must hold.
@@ -726,7 +725,7 @@ func FuzzMessage(f *testing.F) {
 			t.Fatal(err)
 		}
 		m.To = new(ms[0].ID(house))
-		if err := c.Step(m); err == nil {
+		if err = c.Step(m); err == nil {
 			err = c.Work(nowhere{})
 		}
 		if err != nil && !errors.Is(err, core.ErrBroken) {
