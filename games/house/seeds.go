@@ -318,7 +318,7 @@ func (s *seeds) commit(ctx context.Context, n uint64, policy string) error {
 			return fmt.Errorf("epoch %d was committed meanwhile", now.Committed)
 		}
 		if st.Beacon != nil && tx.At() >= roundTime(st.Beacon) {
-			return fmt.Errorf("round %d of the beacon came before the commitment", st.Beacon.Round)
+			return fmt.Errorf("%w: round %d of the beacon came before the commitment", errOutside, st.Beacon.Round)
 		}
 		if _, err := tx.Append(&epoch.Committed{Header: byHouse(), Statement: st, Signature: sig}); err != nil || policy == cfg.External.Policy {
 			return err

@@ -975,10 +975,11 @@ func TestGauntlet(t *testing.T) {
 // Each rule that entries.md tells is broken by a fraud of the gauntlet.
 func TestGauntletBreaksEveryRule(t *testing.T) {
 	broken := map[string]bool{
-		"fold":       true, // reserved: no entry is known that comes to it
-		"game-draws": true, // no definition of the one engine can draw so many
-		"inclusion":  true, // is found by Receipt; in a log it is no evidence
-		"escrow":     true, // only who opens the seed can find it: TestEscrowThatDoesNotOpenToItsCommitment
+		"fold":        true, // reserved: no entry is known that comes to it
+		"game-draws":  true, // no definition of the one engine can draw so many
+		"cosignature": true, // of the checkpoint and not of an entry: cosigned_test.go
+		"inclusion":   true, // is found by Receipt; in a log it is no evidence
+		"escrow":      true, // only who opens the seed can find it: TestEscrowThatDoesNotOpenToItsCommitment
 	}
 	for _, f := range contradictions {
 		broken[f.rule] = true

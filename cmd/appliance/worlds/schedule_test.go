@@ -10,10 +10,11 @@ import (
 	"countroom/ledger/store"
 )
 
-// How long things may take once the faults are over, in steps of the schedule.
+// How long things may take once the faults are over, in steps of the schedule: one is a
+// single turn of anybody, and a command takes a dozen.
 const (
 	stormMost = 10000
-	calmMost  = 5000
+	calmMost  = 20000
 )
 
 func (w *world) chance(thousandths int) bool {
