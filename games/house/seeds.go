@@ -276,10 +276,11 @@ func (s *seeds) commit(ctx context.Context, n uint64, policy string) error {
 	}
 	s.h.sources.take() // what is listed is what the log knows to be in order
 	defer s.h.sources.free()
-	secret, sources, err := cfg.Secret(ctx)
-	var salt [32]byte
-	if err == nil {
-		salt, _, err = cfg.Secret(ctx)
+	salt, _, err := cfg.Secret(ctx)
+	var secret [32]byte
+	var sources []epoch.Source
+	if err == nil { // after the salt, so that no source fails once it is listed
+		secret, sources, err = cfg.Secret(ctx)
 	}
 	// A source may have failed, whether there is a secret or not; what is not told
 	// now is told when the sources are looked after.

@@ -117,7 +117,7 @@ func TestPromotionWhileWriting(t *testing.T) {
 	before := w.acked.Load()
 	standby.Promote(t)
 	third := standby.Standby(t, "c")
-	if after := w.acked.Load(); after > before {
+	if after := w.acked.Load(); after > before+1 { // the one that was under way may have been on both
 		t.Fatalf("%d batches were acknowledged by one server alone", after-before)
 	}
 	standby.Set(t, "synchronous_standby_names", "c")
