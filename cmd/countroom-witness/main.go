@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"countroom/hardware/signer"
+	"countroom/regulator/noncer"
 	"countroom/regulator/witness"
 
 	"github.com/spf13/cobra"
@@ -52,8 +53,9 @@ type config struct {
 		Certificate string `yaml:"certificate"`
 		Key         string `yaml:"key"`
 	} `yaml:"tls"`
-	Logs []logConfig `yaml:"logs"`
-	Rate float64     `yaml:"rate"`
+	Logs   []logConfig `yaml:"logs"`
+	Rate   float64     `yaml:"rate"`
+	Nonces bool        `yaml:"nonces"`
 
 	acceptTorn bool
 }
@@ -73,7 +75,11 @@ on a machine that the house cannot reach but by this.
 
 The first start makes a key in DIR/witness.pem, unless another is named, and writes
 the verifier key to DIR/witness.vkey: give it to the house, and to everybody who
-checks receipts. A damaged record, or one of another key, refuses to start.`
+checks receipts. A damaged record, or one of another key, refuses to start.
+
+With --nonces it also adds nonces to the seeds of the houses among its logs: it
+commits to one before a house makes its secret, and shows it for the receipt of the
+house's own commitment, once.`
 
 func command() *cobra.Command {
 	c := &config{}
@@ -94,6 +100,7 @@ func command() *cobra.Command {
 	f.StringVar(&c.TLS.Key, "tls-key", "", "PEM file with the certificate's key")
 	f.StringArrayVar(&logs, "log", nil, "verifier key of a log, or the file that holds it; may be repeated")
 	f.Float64Var(&c.Rate, "rate", 1000, "requests a second that one log may make")
+	f.BoolVar(&c.Nonces, "nonces", false, "serve nonces for the seeds of the houses among the logs")
 	f.BoolVar(&c.acceptTorn, "accept-torn", false, "start over a record of which one copy is damaged (read docs/witness.md first)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if file != "" {
@@ -141,7 +148,7 @@ func parse(b []byte) (*config, error) {
 func (c *config) over(cmd *cobra.Command, given *config) {
 	for name, copy := range map[string]func(){
 		"data": func() { c.Data = given.Data }, "listen": func() { c.Listen = given.Listen }, "name": func() { c.Name = given.Name },
-		"key": func() { c.Key = given.Key }, "rate": func() { c.Rate = given.Rate },
+		"key": func() { c.Key = given.Key }, "rate": func() { c.Rate = given.Rate }, "nonces": func() { c.Nonces = given.Nonces },
 		"tls-certificate": func() { c.TLS.Certificate = given.TLS.Certificate }, "tls-key": func() { c.TLS.Key = given.TLS.Key },
 	} {
 		if cmd.Flags().Changed(name) {
@@ -207,8 +214,23 @@ func serve(ctx context.Context, c *config, out io.Writer, log *slog.Logger) erro
 		Dir: c.Data, Name: c.Name, Key: key.Public().(ed25519.PublicKey), Rate: c.Rate, AcceptTorn: c.acceptTorn, Log: log,
 		Sign: func(msg []byte) ([]byte, error) { return key.SignMessage(bytes.NewReader(msg)) },
 	}
+	houses := map[string][]string{}
 	for _, l := range c.Logs {
 		cfg.Logs = append(cfg.Logs, witness.Log{Origin: l.Origin, VKeys: l.VKeys})
+		houses[l.Origin] = l.VKeys
+	}
+	var nonces *noncer.Noncer
+	if c.Nonces {
+		// Before the records, whose making syncs the directory that both are in.
+		kept, err := noncer.OpenDirectory(filepath.Join(c.Data, "nonces"))
+		if err != nil {
+			return fmt.Errorf("nonces: %w", err)
+		}
+		defer kept.Close()
+		nonces, err = noncer.New(noncer.Config{Name: c.Name, Public: cfg.Key, Sign: cfg.Sign, Secret: kept.Secret, Houses: houses, Journal: kept, Log: log})
+		if err != nil {
+			return err
+		}
 	}
 	w, err := witness.Open(cfg)
 	if err != nil {
@@ -220,6 +242,16 @@ func serve(ctx context.Context, c *config, out io.Writer, log *slog.Logger) erro
 	}
 	mux := http.NewServeMux()
 	w.Mount(mux)
+	if nonces != nil {
+		if err := nonces.Register(w.Registerer()); err != nil {
+			return err
+		}
+		nonces.Mount(mux)
+		// What a house writes into its list of witnesses, before the URL.
+		if err := os.WriteFile(filepath.Join(c.Data, "nonces.key"), fmt.Appendf(nil, "%s=%x\n", c.Name, cfg.Key), 0o644); err != nil {
+			return err
+		}
+	}
 	server := witness.Server(mux)
 	if c.TLS.Certificate != "" {
 		cert, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)

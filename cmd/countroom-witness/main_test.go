@@ -136,6 +136,7 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		"--name w --log a+b+c":             "verifier key",
 		"--name w --log a+b+c --tls-key k": "tls: expected both",
 		"--name w --log a+b+c --rate 0":    "rate",
+		"--name w --log a+b+c --nonces":    "verifier key",
 		"--name w --log a+b+c --data=":     "data",
 		"--name w --log a+b+c --key ftp:x": "key",
 		"--config nowhere":                 "nowhere",
@@ -165,7 +166,7 @@ func TestTheShippedConfiguration(t *testing.T) {
 		}
 		return m[1]
 	}
-	if c.Data != "/var/lib/"+setting("StateDirectory") || c.Name == "" || len(c.Logs) != 1 || c.Rate != 1000 {
+	if c.Data != "/var/lib/"+setting("StateDirectory") || c.Name == "" || len(c.Logs) != 1 || c.Rate != 1000 || c.Nonces {
 		t.Errorf("%+v", c)
 	}
 	cmd := command()
@@ -192,12 +193,12 @@ func TestFlagsGoOverTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := command()
-	if err := cmd.ParseFlags([]string{"--name", "b"}); err != nil {
+	if err := cmd.ParseFlags([]string{"--name", "b", "--nonces"}); err != nil {
 		t.Fatal(err)
 	}
-	c.over(cmd, &config{Name: "b", Rate: 1000})
+	c.over(cmd, &config{Name: "b", Rate: 1000, Nonces: true})
 	c.Data = t.TempDir()
-	if c.Name != "b" || c.Rate != 7 {
+	if c.Name != "b" || c.Rate != 7 || !c.Nonces {
 		t.Errorf("%+v", c)
 	}
 	if err := serve(context.Background(), c, io.Discard, slog.New(slog.DiscardHandler)); err == nil {

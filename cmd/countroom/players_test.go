@@ -22,6 +22,7 @@ type table struct {
 	s       *server
 	tokens  []string // of the players' sessions
 	stop    chan struct{}
+	sat     int // how often they played
 	playing sync.WaitGroup
 
 	mu     sync.Mutex
@@ -56,7 +57,7 @@ func seat(s *server, players int) *table {
 
 // play lets everybody spin until they leave.
 func (t *table) play() {
-	t.stop = make(chan struct{})
+	t.stop, t.sat = make(chan struct{}), t.sat+1
 	for p := range t.tokens {
 		t.playing.Go(func() {
 			client := &http.Client{Timeout: 30 * time.Second}
@@ -65,7 +66,7 @@ func (t *table) play() {
 				case <-t.stop:
 					return
 				default:
-					t.spin(client, p, fmt.Sprintf("spin-%d-%d", p, n))
+					t.spin(client, p, fmt.Sprintf("spin-%d-%d-%d", p, t.sat, n))
 				}
 			}
 		})

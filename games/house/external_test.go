@@ -225,8 +225,9 @@ type regulator struct {
 
 func newRegulator(t *testing.T, name string) *regulator {
 	seed := sha256.Sum256([]byte(name))
+	key := ed25519.NewKeyFromSeed(seed[:])
 	w := &regulator{}
-	w.cfg = noncer.Config{Name: name, Key: ed25519.NewKeyFromSeed(seed[:]), Secret: seed, Journal: &w.journal}
+	w.cfg = noncer.Config{Name: name, Public: key.Public().(ed25519.PublicKey), Sign: func(m []byte) ([]byte, error) { return ed25519.Sign(key, m), nil }, Secret: seed, Journal: &w.journal}
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if h := w.handler.Load(); h != nil && !w.down.Load() {
 			(*h).ServeHTTP(rw, r)
@@ -235,13 +236,13 @@ func newRegulator(t *testing.T, name string) *regulator {
 		}
 	}))
 	t.Cleanup(server.Close)
-	w.client = &noncer.Client{Witness: name, Public: [32]byte(w.cfg.Key.Public().(ed25519.PublicKey)), URL: server.URL, HTTP: server.Client()}
+	w.client = &noncer.Client{Witness: name, Public: [32]byte(w.cfg.Public), URL: server.URL, HTTP: server.Client()}
 	return w
 }
 
 // serve has the witness serve a house.
 func (w *regulator) serve(t *testing.T, h *housetest.House) {
-	w.cfg.Houses = map[string]string{housetest.Origin: h.Ledger.VKey()}
+	w.cfg.Houses = map[string][]string{housetest.Origin: {h.Ledger.VKey()}}
 	n, err := noncer.New(w.cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -10,10 +10,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"countroom/rngcert/chance"
 	"countroom/rngcert/epoch"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // bodyMost bounds what either side reads of the other. A leaf has at most 64 KiB.
@@ -45,52 +48,75 @@ type shown struct {
 	Witness string `json:"witness"`
 }
 
-// Handler serves the witness over HTTP.
+// newAnswers counts what a witness answered.
+func newAnswers() *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "countroom_witness_nonces_total", Help: "Requests about nonces by call (commit, reveal) and status. A reveal with 409 is a house that lost or rewrote its log: alarm on any."}, []string{"call", "status"})
+}
+
+// Register has a registry know what the witness counts.
+func (n *Noncer) Register(r prometheus.Registerer) error { return r.Register(n.answers) }
+
+// Handler serves the witness over HTTP, on a mux of its own.
 func (n *Noncer) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/nonces", func(w http.ResponseWriter, r *http.Request) {
-		var q question
-		if !read(w, r, &q) {
-			return
-		}
-		c, err := n.Commit(q.Origin, q.Epoch)
-		answer(w, commitment{hex.EncodeToString(c.Commitment[:]), hex.EncodeToString(c.Key[:]), hex.EncodeToString(c.Signature[:]), c.Witness}, err)
-	})
-	mux.HandleFunc("POST /v1/nonces/reveal", func(w http.ResponseWriter, r *http.Request) {
-		var q reveal
-		if !read(w, r, &q) {
-			return
-		}
-		nonce, err := n.Show(q.Origin, q.Answer)
-		answer(w, shown{hex.EncodeToString(nonce.Nonce[:]), nonce.Witness}, err)
-	})
+	n.Mount(mux)
 	return mux
 }
 
-func read(w http.ResponseWriter, r *http.Request, into any) bool {
+// Mount puts the witness's resources on a mux, which may have others:
+//
+//	POST /v1/nonces         the commitment to the nonce of an epoch
+//	POST /v1/nonces/reveal  the nonce, for the receipt of the house's commitment
+func (n *Noncer) Mount(mux *http.ServeMux) {
+	mux.HandleFunc("POST /v1/nonces", func(w http.ResponseWriter, r *http.Request) {
+		var q question
+		if !n.read(w, r, "commit", &q) {
+			return
+		}
+		c, err := n.Commit(q.Origin, q.Epoch)
+		n.answer(w, "commit", commitment{hex.EncodeToString(c.Commitment[:]), hex.EncodeToString(c.Key[:]), hex.EncodeToString(c.Signature[:]), c.Witness}, err)
+	})
+	mux.HandleFunc("POST /v1/nonces/reveal", func(w http.ResponseWriter, r *http.Request) {
+		var q reveal
+		if !n.read(w, r, "reveal", &q) {
+			return
+		}
+		nonce, err := n.Show(q.Origin, q.Answer)
+		n.answer(w, "reveal", shown{hex.EncodeToString(nonce.Nonce[:]), nonce.Witness}, err)
+	})
+}
+
+func (n *Noncer) read(w http.ResponseWriter, r *http.Request, call string, into any) bool {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, bodyMost))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
-		http.Error(w, "expected a JSON object of this call: "+err.Error(), http.StatusBadRequest)
+		n.refuse(w, call, http.StatusBadRequest, "expected a JSON object of this call: "+err.Error())
 		return false
 	}
 	return true
 }
 
-func answer(w http.ResponseWriter, v any, err error) {
+func (n *Noncer) answer(w http.ResponseWriter, call string, v any, err error) {
 	switch {
 	case errors.Is(err, ErrHouse):
-		http.Error(w, err.Error(), http.StatusNotFound)
+		n.refuse(w, call, http.StatusNotFound, err.Error())
 	case errors.Is(err, ErrShown):
-		http.Error(w, err.Error(), http.StatusConflict)
+		n.refuse(w, call, http.StatusConflict, err.Error())
 	case errors.Is(err, ErrAnswer):
-		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		n.refuse(w, call, http.StatusUnprocessableEntity, err.Error())
 	case err != nil:
-		http.Error(w, "the witness cannot answer now", http.StatusInternalServerError)
+		n.cfg.Log.Error("a nonce cannot be given", "call", call, "error", err)
+		n.refuse(w, call, http.StatusInternalServerError, "the witness cannot answer now")
 	default:
+		n.answers.WithLabelValues(call, strconv.Itoa(http.StatusOK)).Inc()
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(v)
 	}
+}
+
+func (n *Noncer) refuse(w http.ResponseWriter, call string, status int, text string) {
+	n.answers.WithLabelValues(call, strconv.Itoa(status)).Inc()
+	http.Error(w, text, status)
 }
 
 // Client asks a witness over HTTP, for the house.

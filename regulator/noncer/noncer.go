@@ -19,12 +19,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 
+	"countroom/ledger/entry"
 	"countroom/ledger/tlog"
-	"countroom/regulator/verify"
 	"countroom/rngcert/chance"
 	"countroom/rngcert/epoch"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/mod/sumdb/note"
 )
 
 // Refusals.
@@ -37,18 +41,23 @@ var (
 // Config is what a witness is made of.
 type Config struct {
 	Name   string // at most 64 plain characters
-	Key    ed25519.PrivateKey
-	Secret [32]byte          // the nonces follow from it
-	Houses map[string]string // verifier keys by origin
+	Public ed25519.PublicKey
+	// Sign returns the signature of msg by the private half of Public.
+	Sign   func(msg []byte) ([]byte, error)
+	Secret [32]byte            // the nonces follow from it
+	Houses map[string][]string // verifier keys by origin: any of them may have signed
 	// Journal remembers for which commitments nonces were shown: what an earlier
 	// witness of the same secret wrote, and then what this one does. What is
 	// written must be durable when Write returns.
 	Journal io.ReadWriter
+	Log     *slog.Logger // default slog.Default
 }
 
 // Noncer is a witness. Its methods may be called by any goroutine.
 type Noncer struct {
-	cfg Config
+	cfg     Config
+	houses  map[string][]note.Verifier
+	answers *prometheus.CounterVec
 
 	mu    sync.Mutex
 	shown map[subject][]tlog.Hash // leaves, by attempt
@@ -70,19 +79,29 @@ type line struct {
 
 // New returns a witness that goes on after its journal.
 func New(cfg Config) (*Noncer, error) {
-	if cfg.Name == "" || len(cfg.Key) != ed25519.PrivateKeySize {
-		return nil, errors.New("noncer: expected a name and an Ed25519 key")
+	if cfg.Name == "" || len(cfg.Name) > nameMost || len(cfg.Public) != ed25519.PublicKeySize {
+		return nil, fmt.Errorf("noncer: expected a name of at most %d characters and an Ed25519 key", nameMost)
 	}
-	for origin, vkey := range cfg.Houses {
-		v, err := tlog.NewVerifier(vkey)
-		if err != nil {
-			return nil, fmt.Errorf("noncer: house %s: %w", origin, err)
+	houses := map[string][]note.Verifier{}
+	for origin, vkeys := range cfg.Houses {
+		if len(vkeys) == 0 {
+			return nil, fmt.Errorf("noncer: house %s: expected a verifier key", origin)
 		}
-		if v.Name() != origin {
-			return nil, fmt.Errorf("noncer: house %s: its key is that of %s", origin, v.Name())
+		for _, vkey := range vkeys {
+			v, err := tlog.NewVerifier(vkey)
+			if err != nil {
+				return nil, fmt.Errorf("noncer: house %s: %w", origin, err)
+			}
+			if v.Name() != origin {
+				return nil, fmt.Errorf("noncer: house %s: its key is that of %s", origin, v.Name())
+			}
+			houses[origin] = append(houses[origin], v)
 		}
 	}
-	n := &Noncer{cfg: cfg, shown: map[subject][]tlog.Hash{}}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	n := &Noncer{cfg: cfg, houses: houses, shown: map[subject][]tlog.Hash{}, answers: newAnswers()}
 	d := json.NewDecoder(cfg.Journal)
 	for {
 		var l line
@@ -104,22 +123,32 @@ func New(cfg Config) (*Noncer, error) {
 	}
 }
 
+// nameMost is what an entry has room for.
+const nameMost = 64
+
 // Commit returns the signed commitment to the nonce that waits for the next
 // secret of an epoch: the same one until it was shown.
 func (n *Noncer) Commit(origin string, number uint64) (epoch.Nonce, error) {
-	if n.cfg.Houses[origin] == "" {
+	if n.cfg.Houses[origin] == nil {
 		return epoch.Nonce{}, ErrHouse
 	}
 	n.mu.Lock()
 	attempt := len(n.shown[subject{origin, number}])
 	n.mu.Unlock()
 	nonce := n.nonce(origin, number, attempt)
-	c := epoch.Nonce{Commitment: nonce.Commitment(origin, number), Key: [32]byte(n.cfg.Key.Public().(ed25519.PublicKey)), Witness: n.cfg.Name}
+	c := epoch.Nonce{Commitment: nonce.Commitment(origin, number), Key: [32]byte(n.cfg.Public), Witness: n.cfg.Name}
 	msg, err := c.Message(origin, number)
 	if err != nil {
 		return epoch.Nonce{}, fmt.Errorf("noncer: %w", err)
 	}
-	c.Signature = [64]byte(ed25519.Sign(n.cfg.Key, msg))
+	sig, err := n.cfg.Sign(msg)
+	if err != nil {
+		return epoch.Nonce{}, fmt.Errorf("noncer: signer: %w", err)
+	}
+	if !ed25519.Verify(n.cfg.Public, msg, sig) {
+		return epoch.Nonce{}, errors.New("noncer: signer: expected a signature of the witness's key")
+	}
+	c.Signature = [64]byte(sig)
 	return c, nil
 }
 
@@ -137,22 +166,13 @@ func (n *Noncer) nonce(origin string, number uint64, attempt int) chance.Witness
 // Show returns the nonce that a house's commitment waits for. answer is the
 // house's saved answer for that entry: the leaf and its receipt.
 func (n *Noncer) Show(origin string, answer []byte) (chance.WitnessNonce, error) {
-	vkey := n.cfg.Houses[origin]
-	if vkey == "" {
+	if n.cfg.Houses[origin] == nil {
 		return chance.WitnessNonce{}, ErrHouse
 	}
-	proofs, err := verify.Receipt(answer, vkey)
+	committed, leaf, err := n.proven(origin, answer)
 	if err != nil {
 		return chance.WitnessNonce{}, fmt.Errorf("%w: %w", ErrAnswer, err)
 	}
-	var committed *epoch.Committed
-	if len(proofs) == 1 {
-		committed, _ = proofs[0].Record.(*epoch.Committed)
-	}
-	if committed == nil {
-		return chance.WitnessNonce{}, ErrAnswer
-	}
-	leaf := tlog.LeafHash(proofs[0].Leaf)
 	s := subject{origin, committed.Epoch}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -177,6 +197,37 @@ func (n *Noncer) Show(origin string, answer []byte) (chance.WitnessNonce, error)
 		}
 	}
 	return chance.WitnessNonce{}, ErrAnswer
+}
+
+// proven is the commitment of a house that is in its signed tree.
+func (n *Noncer) proven(origin string, answer []byte) (*epoch.Committed, tlog.Hash, error) {
+	v, err := entry.Parse(answer)
+	if err != nil {
+		return nil, tlog.Hash{}, err
+	}
+	object, hasLeaf := v.Get("leaf")
+	text, hasReceipt := v.Get("receipt")
+	if !hasLeaf || !hasReceipt || text.Kind != entry.KindString {
+		return nil, tlog.Hash{}, errors.New("expected an object with a leaf and its receipt")
+	}
+	receipt, err := tlog.ParseReceipt([]byte(text.Text))
+	if err != nil {
+		return nil, tlog.Hash{}, err
+	}
+	leaf := object.AppendCanonical(nil)
+	for _, key := range n.houses[origin] {
+		if _, err = receipt.Verify(leaf, key); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return nil, tlog.Hash{}, err
+	}
+	committed := new(epoch.Committed)
+	if typ, err := entry.TypeOf(leaf); err != nil || typ != committed.Type() {
+		return nil, tlog.Hash{}, fmt.Errorf("a leaf of type %q, expected %s", typ, committed.Type())
+	}
+	return committed, tlog.LeafHash(leaf), entry.Decode(leaf, committed)
 }
 
 // remember writes down for which leaf a nonce is shown, before it is.

@@ -23,9 +23,10 @@ const origin = "logtest.example/house"
 func witness(t *testing.T, journal *bytes.Buffer) *Noncer {
 	t.Helper()
 	seed := sha256.Sum256([]byte("witness"))
+	key := ed25519.NewKeyFromSeed(seed[:])
 	n, err := New(Config{
-		Name: "regulator", Key: ed25519.NewKeyFromSeed(seed[:]), Secret: seed, Journal: journal,
-		Houses: map[string]string{origin: logtest.Empty(logtest.Config{}).VKey},
+		Name: "regulator", Public: key.Public().(ed25519.PublicKey), Sign: func(m []byte) ([]byte, error) { return ed25519.Sign(key, m), nil }, Secret: seed, Journal: journal,
+		Houses: map[string][]string{origin: {logtest.Empty(logtest.Config{}).VKey}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +179,7 @@ func TestClient(t *testing.T) {
 		w.Write([]byte(body))
 	}))
 	defer server.Close()
-	c := &Client{Witness: "regulator", Public: [32]byte(n.cfg.Key.Public().(ed25519.PublicKey)), URL: server.URL + "/", HTTP: server.Client()}
+	c := &Client{Witness: "regulator", Public: [32]byte(n.cfg.Public), URL: server.URL + "/", HTTP: server.Client()}
 	promised, err := c.Commit(t.Context(), origin, 1)
 	if own, _ := n.Commit(origin, 1); err != nil || promised != own {
 		t.Fatalf("%v, %+v", err, promised)
@@ -221,9 +222,10 @@ func TestClient(t *testing.T) {
 
 func FuzzHandler(f *testing.F) {
 	seed := sha256.Sum256([]byte("witness"))
+	key := ed25519.NewKeyFromSeed(seed[:])
 	n, err := New(Config{
-		Name: "regulator", Key: ed25519.NewKeyFromSeed(seed[:]), Secret: seed, Journal: new(bytes.Buffer),
-		Houses: map[string]string{origin: logtest.Empty(logtest.Config{}).VKey},
+		Name: "regulator", Public: key.Public().(ed25519.PublicKey), Sign: func(m []byte) ([]byte, error) { return ed25519.Sign(key, m), nil }, Secret: seed, Journal: new(bytes.Buffer),
+		Houses: map[string][]string{origin: {logtest.Empty(logtest.Config{}).VKey}},
 	})
 	if err != nil {
 		f.Fatal(err)

@@ -23,3 +23,6 @@ func newMetrics() *metrics {
 	m.registry.MustRegister(m.requests, m.conflicts, m.size, m.time, m.seconds)
 	return m
 }
+
+// Registerer takes what else is counted beside the witness.
+func (w *Witness) Registerer() prometheus.Registerer { return w.m.registry }
