@@ -9,6 +9,7 @@ MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 
 STATICCHECK := .bin/staticcheck-v0.8.2
+COSIGN      := .bin/cosign-v2.6.2
 PROGRAMS    := countroom countroom-verify countroom-witness countroom-bench countroom-soak
 N           ?= 1000
 KILLS       ?= 200
@@ -62,7 +63,7 @@ soak: build ## Offer a server twice what it can do for SOAK (1h) and check it al
 	bin/countroom-soak -time $(SOAK)
 
 .PHONY: deps
-deps: $(STATICCHECK) ## Install what the tests need (Debian packages as root or by sudo)
+deps: $(STATICCHECK) $(COSIGN) ## Install what the tests need (Debian packages as root or by sudo)
 	@$(call install,gcc:gcc gcc:libc6-dev systemd-analyze:systemd python3:python3 chromium:chromium curl:curl ent:ent rngtest:rng-tools5 dieharder:dieharder \
 		softhsm2-util:softhsm2 haproxy:haproxy keepalived:keepalived ip:iproute2 nft:nftables unshare:util-linux pkcs11-tool:opensc pkcs11-tool:opensc-pkcs11 swtpm:swtpm tpm2:tpm2-tools openssl:openssl \
 		/usr/lib/postgresql/15/bin/initdb:postgresql)
@@ -71,6 +72,13 @@ $(STATICCHECK):
 	@mkdir -p $(@D)
 	GOBIN=$(CURDIR)/.bin go install honnef.co/go/tools/cmd/staticcheck@$(@:.bin/staticcheck-%=%)
 	@mv .bin/staticcheck $@
+
+# Stock cosign, by which tests check what the house signs. It is large: building it
+# once takes a few minutes of processor time.
+$(COSIGN):
+	@mkdir -p $(@D)
+	GOBIN=$(CURDIR)/.bin go install -ldflags '-s -w' github.com/sigstore/cosign/v2/cmd/cosign@$(@:.bin/cosign-%=%)
+	@mv .bin/cosign $@
 
 .PHONY: format
 format:

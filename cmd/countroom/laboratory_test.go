@@ -6,11 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"countroom/ledger/dsse"
+	"countroom/ledger/dsse/cosigntest"
 	"countroom/ledger/system"
 	"countroom/regulator/verify"
 	"countroom/rngcert/assessment"
@@ -44,7 +46,7 @@ func examined(t *testing.T, dir string) *verify.Examination {
 	return &verify.Examination{Report: read(assessment.ReportName), Page: read(assessment.PageName), Bundle: read(assessment.BundleName), Answer: read(assessment.AnswerName)}
 }
 
-// A house that plays is examined through its server. The verifier and openssl find the signature good, and whatever
+// A house that plays is examined through its server. The verifier, stock cosign and openssl find the signature good, and whatever
 // file is changed afterwards is found out.
 func TestCertify(t *testing.T) {
 	s := newServer(t)
@@ -105,6 +107,14 @@ func TestCertify(t *testing.T) {
 	key, err := dsse.KeyOf(public)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, file := range [][]byte{x.Report, x.Page} {
+		if err := cosigntest.Verify(t, key.PEM(), x.Bundle, file); err != nil {
+			t.Error(err)
+		}
+		if err := cosigntest.Verify(t, key.PEM(), x.Bundle, append(slices.Clone(file), ' ')); err == nil {
+			t.Error("cosign takes a changed file")
+		}
 	}
 	dir := t.TempDir()
 	for name, data := range map[string][]byte{"key.pem": key.PEM(), "message": dsse.PAE(e.Payload), "signature": e.Signatures[0]} {
