@@ -1,6 +1,7 @@
 package tlog
 
 import (
+	"fmt"
 	"math/bits"
 )
 
@@ -71,3 +72,42 @@ func (b *Builder) Root() Hash {
 // added to it so far, none when the last tile is full. The next Add overwrites
 // them.
 func (b *Builder) Partial(level int) []byte { return b.tiles[level] }
+
+// ResumeBuilder returns the builder of a tree of a size, from the unfinished tile
+// of each tile level, as Partial gives them. Whether these are the tree's shows in
+// its Root.
+func ResumeBuilder(size uint64, partial func(level int) ([]byte, error)) (*Builder, error) {
+	b := &Builder{size: size}
+	for level := range b.tiles {
+		width := int(size >> (8 * level) % TileWidth)
+		if width == 0 {
+			continue
+		}
+		data, err := partial(level)
+		if err != nil {
+			return nil, err
+		}
+		if len(data) != width*len(Hash{}) {
+			return nil, fmt.Errorf("%w tile of level %d: %d bytes, want %d", ErrFormat, level, len(data), width*len(Hash{}))
+		}
+		b.tiles[level] = append(make([]byte, 0, TileWidth*len(Hash{})), data...)
+		for bit := 7; bit >= 0; bit-- {
+			if n := 1 << bit; width&n != 0 {
+				b.peaks[8*level+bit] = Subtree(data[:n*len(Hash{})])
+				data = data[n*len(Hash{}):]
+			}
+		}
+	}
+	return b, nil
+}
+
+// Subtree returns the node over hashes of one level, such as those of a full
+// tile, whose number must be a power of two.
+func Subtree(hashes []byte) Hash {
+	if len(hashes) == len(Hash{}) {
+		return Hash(hashes)
+	}
+	half := len(hashes) / 2
+	left, right := Subtree(hashes[:half]), Subtree(hashes[half:])
+	return nodeHash(&left, &right)
+}

@@ -2,6 +2,7 @@ package tlog
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"github.com/transparency-dev/merkle/compact"
@@ -66,5 +67,29 @@ func TestBuilderBuildsTheReferencesTreeAndTiles(t *testing.T) {
 	}
 	if tiles != sizeMax/256+sizeMax/65_536 {
 		t.Errorf("%d tiles, want %d", tiles, sizeMax/256+sizeMax/65_536)
+	}
+}
+
+// A builder that goes on from the unfinished tiles of another is that builder.
+func TestBuilderIsResumed(t *testing.T) {
+	for _, size := range []uint64{0, 1, 2, 255, 256, 257, 511, 768, 65_535, 65_536, 65_537, 66_049} {
+		var b Builder
+		for i := range size {
+			b.Add(testHash(i))
+		}
+		again, err := ResumeBuilder(size, func(level int) ([]byte, error) { return b.Partial(level), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range uint64(300) {
+			if again.Size() != b.Size() || again.Root() != b.Root() {
+				t.Fatalf("resumed at %d: another root at %d", size, again.Size())
+			}
+			again.Add(testHash(size + i))
+			b.Add(testHash(size + i))
+		}
+	}
+	if _, err := ResumeBuilder(5, func(int) ([]byte, error) { return make([]byte, 4*32), nil }); !errors.Is(err, ErrFormat) {
+		t.Errorf("four hashes for five: %v", err)
 	}
 }

@@ -6,9 +6,11 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"countroom/games/books"
 	"countroom/games/certificates"
 	"countroom/ledger/book"
 	"countroom/ledger/dsse"
+	"countroom/ledger/entry"
 	"countroom/ledger/keys"
 	"countroom/ledger/system"
 	"countroom/rngcert/assessment"
@@ -19,6 +21,25 @@ const BlobMost = 4 << 20
 
 // BlobPath is where a blob is published.
 func BlobPath(digest [32]byte) string { return "blob/" + hex.EncodeToString(digest[:]) }
+
+// BlobsOf returns the digests of the blobs that a leaf names.
+func BlobsOf(leaf []byte) [][32]byte {
+	typ, err := entry.TypeOf(leaf)
+	if err != nil || typ != "rng.assessed" && typ != "game.certified" {
+		return nil
+	}
+	e, err := books.Decode(leaf)
+	if err != nil {
+		return nil
+	}
+	switch e := e.(type) {
+	case *assessment.Assessed:
+		return [][32]byte{e.Bundle, e.Report}
+	case *certificates.Certified:
+		return [][32]byte{e.Blob}
+	}
+	return nil
+}
 
 // blobs are what entries name by their digests, published beside the log.
 type blobs struct {

@@ -131,7 +131,7 @@ func (w *worker) read(ctx context.Context, b *bundle) error {
 	n := b.base / tlog.TileWidth
 	var err error
 	full := false
-	if b.data, full, err = readPartial(ctx, w.src, b.data, b.width, bundleMost, func(width int) string { return tlog.EntriesPath(n, width) }); err != nil {
+	if b.data, full, err = readPartial(ctx, w.src, b.data, b.width, BundleMost, func(width int) string { return tlog.EntriesPath(n, width) }); err != nil {
 		return err
 	}
 	if b.leaves, err = tlog.ParseBundle(b.data); err != nil {

@@ -36,55 +36,95 @@ func (r *replay) listKeys() {
 	}
 }
 
-// follow goes from one checkpoint key to the next, by their signatures alone and
-// whatever else is wrong with the log: so it is known whose log it is, and what
-// is wrong with it is evidence.
-func (r *replay) follow(index uint64, e entry.Record) {
+// Chain are the checkpoint keys of a log, as its own entries lead from one to the
+// next by their signatures alone, and whatever else is wrong with the log: so it
+// is known whose log it is, and what is wrong with it is evidence.
+type Chain struct {
+	Origin string
+
+	keys []keys.Key
+}
+
+// Entry takes the next entry along.
+func (c *Chain) Entry(index uint64, e entry.Record) {
 	switch e := e.(type) {
 	case *system.HouseCreated:
 		for _, k := range e.Keys {
-			if index == 0 && k.Role == system.RoleCheckpoint {
-				r.chain = append(r.chain, keys.Key{Public: k.Public, Role: k.Role})
+			if index == 0 && k.Role == system.RoleCheckpoint && len(c.keys) == 0 {
+				c.keys = append(c.keys, keys.Key{Public: k.Public, Role: k.Role})
 			}
 		}
 	case *keys.Introduced:
-		if e.Role != system.RoleCheckpoint || slices.ContainsFunc(r.chain, func(k keys.Key) bool { return k.Public == e.Public }) {
+		if e.Role != system.RoleCheckpoint || slices.ContainsFunc(c.keys, func(k keys.Key) bool { return k.Public == e.Public }) {
 			return
 		}
-		for _, k := range keys.InForce(r.chain, e.Role) {
-			if by := e.CrossSigned(r.v.Name(), k.Public); by.Old && by.New {
-				r.chain = append(r.chain, keys.Key{Introduced: index, Public: e.Public, Role: e.Role})
+		for _, k := range keys.InForce(c.keys, e.Role) {
+			if by := e.CrossSigned(c.Origin, k.Public); by.Old && by.New {
+				c.keys = append(c.keys, keys.Key{Introduced: index, Public: e.Public, Role: e.Role})
 				return
 			}
 		}
 	case *keys.Retired:
-		if len(keys.InForce(r.chain, e.Role)) < 2 {
+		if len(keys.InForce(c.keys, e.Role)) < 2 {
 			return
 		}
-		for i := range r.chain {
-			if k := &r.chain[i]; k.Public == e.Public && k.Retired == 0 {
+		for i := range c.keys {
+			if k := &c.keys[i]; k.Public == e.Public && k.Retired == 0 {
 				k.Retired = index
 			}
 		}
 	}
 }
 
-// followLeaf does the same with an entry that was not read, since one before it
-// in its bundle could not be.
-func (r *replay) followLeaf(index uint64, leaf []byte) {
-	if typ, err := entry.TypeOf(leaf); err == nil && strings.HasPrefix(typ, "key.") {
-		if e, err := books.Decode(leaf); err == nil {
-			r.follow(index, e)
-		}
+// Leaf does the same with an entry that need not be readable. Most leaves are
+// none of its business, which it sees at their end.
+func (c *Chain) Leaf(index uint64, leaf []byte) {
+	if !Leads(index, leaf) {
+		return
+	}
+	if e, err := books.Decode(leaf); err == nil {
+		c.Entry(index, e)
 	}
 }
 
-// checkpointKeys are the verifiers of those checkpoint keys of the log that want
-// says.
-func (r *replay) checkpointKeys(want func(*keys.Key) bool) (list []note.Verifier) {
-	for i := range r.chain {
-		if v, err := tlog.NewVerifier(r.chain[i].Public); err == nil && v.Name() == r.v.Name() && want(&r.chain[i]) {
-			list = append(list, v)
+// Leads reports whether a leaf is one that a Chain looks into.
+func Leads(index uint64, leaf []byte) bool {
+	typ, err := entry.TypeOf(leaf)
+	return err == nil && (strings.HasPrefix(typ, "key.") || index == 0)
+}
+
+// Clone returns a chain that goes on by itself.
+func (c *Chain) Clone() *Chain { return &Chain{c.Origin, slices.Clone(c.keys)} }
+
+// Has reports whether a verifier key is in the chain.
+func (c *Chain) Has(vkey string) bool {
+	return slices.ContainsFunc(c.keys, func(k keys.Key) bool { return k.Public == vkey })
+}
+
+// Retired reports whether the log took a key out of use.
+func (c *Chain) Retired(vkey string) bool {
+	return slices.ContainsFunc(c.keys, func(k keys.Key) bool { return k.Public == vkey && k.Retired != 0 })
+}
+
+// InForce returns the verifier keys that sign a checkpoint of a size.
+func (c *Chain) InForce(size uint64) (vkeys []string) {
+	for _, v := range c.verifiers(func(k *keys.Key) bool { return k.InForce(size) }) {
+		vkeys = append(vkeys, v.key)
+	}
+	return vkeys
+}
+
+type chainKey struct {
+	note.Verifier
+	key string
+}
+
+// verifiers are those of the chain's keys that want says.
+func (c *Chain) verifiers(want func(*keys.Key) bool) (list []chainKey) {
+	for i := range c.keys {
+		k := &c.keys[i]
+		if v, err := tlog.NewVerifier(k.Public); err == nil && v.Name() == c.Origin && want(k) {
+			list = append(list, chainKey{v, k.Public})
 		}
 	}
 	return list
@@ -94,10 +134,10 @@ func (r *replay) checkpointKeys(want func(*keys.Key) bool) (list []note.Verifier
 // checkpoint: all keys in force at its size sign it. It reports false when none
 // of them does, and nor does the key that the log is checked by.
 func (r *replay) signed(msg []byte, head tlog.Checkpoint) bool {
-	ours := len(r.checkpointKeys(func(k *keys.Key) bool { return k.Public == r.opts.VKey })) > 0
+	ours := len(r.chain.verifiers(func(k *keys.Key) bool { return k.Public == r.opts.VKey })) > 0
 	led := false
 	var missing []Finding
-	for _, v := range r.checkpointKeys(func(k *keys.Key) bool { return k.InForce(head.Size) }) {
+	for _, v := range r.chain.verifiers(func(k *keys.Key) bool { return k.InForce(head.Size) }) {
 		if _, err := tlog.Open(msg, v); err == nil {
 			led = true
 		} else {
@@ -113,8 +153,8 @@ func (r *replay) signed(msg []byte, head tlog.Checkpoint) bool {
 	case r.unread: // perhaps it brought another key
 	case !ours:
 		first := "none"
-		if len(r.chain) > 0 {
-			first = r.chain[0].Public
+		if len(r.chain.keys) > 0 {
+			first = r.chain.keys[0].Public
 		}
 		r.report.find(Finding{Index: 0, Type: "house.created", Rule: "checkpoint-key", Expected: r.opts.VKey + ", in entry 0 or introduced later", Found: first})
 	default:
@@ -150,8 +190,8 @@ func (r *replay) vouch() (err error) {
 		if k.note == nil {
 			continue
 		}
-		list := r.checkpointKeys(func(key *keys.Key) bool { return key.InForce(k.head.Size) })
-		if slices.ContainsFunc(list, func(v note.Verifier) bool { _, err := tlog.Open(*k.note, v); return err == nil }) {
+		list := r.chain.verifiers(func(key *keys.Key) bool { return key.InForce(k.head.Size) })
+		if slices.ContainsFunc(list, func(v chainKey) bool { _, err := tlog.Open(*k.note, v); return err == nil }) {
 			continue
 		}
 		r.compare.mismatches = slices.DeleteFunc(r.compare.mismatches, func(m mismatch) bool { return m.note == k.note })
@@ -239,6 +279,11 @@ func (ring *Keyring) Follow(history []byte) error {
 	}
 	ring.keys = next
 	return nil
+}
+
+// Signed wants a signature of a key of the ring that was in force under a checkpoint.
+func (ring *Keyring) Signed(note []byte, head tlog.Checkpoint) error {
+	return ring.signed(note, head, head.Size)
 }
 
 // signed looks for a signature of the ring under a checkpoint.

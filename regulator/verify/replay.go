@@ -48,9 +48,9 @@ type replay struct {
 	// stranger is set while the checkpoint is not known to be signed by the log:
 	// why the key at hand does not vouch for it.
 	stranger error
-	chain    []keys.Key // of checkpoints, as one signs for the next
-	complete bool       // the tree was checked to its end
-	unread   bool       // an entry is of a type that this version does not know
+	chain    Chain
+	complete bool // the tree was checked to its end
+	unread   bool // an entry is of a type that this version does not know
 
 	games   machines
 	builder tlog.Builder
@@ -102,7 +102,7 @@ type secret struct {
 
 func newReplay(report *Report, opts Options, v note.Verifier, all []kept) *replay {
 	return &replay{
-		report: report, opts: opts, v: v, kept: all, rows: book.Memory{}, ids: newSet(), keys: newSet(), secrets: map[[32]byte]uint64{}, nonces: nonces{},
+		report: report, opts: opts, v: v, kept: all, chain: Chain{Origin: v.Name()}, rows: book.Memory{}, ids: newSet(), keys: newSet(), secrets: map[[32]byte]uint64{}, nonces: nonces{},
 		opened: map[uint64]opened{}, draws: map[uint64]*draws{}, totals: map[totalsKey]*Totals{}, cash: map[string]*Cash{},
 		watch: monitor.NewWatch(), alarms: map[string]uint64{},
 	}
@@ -231,9 +231,9 @@ func (r *replay) bundle(b *bundle) {
 		}
 		r.compare.leaf(index, b.leaves[i], b.hashes[i])
 		if i < b.bad {
-			r.follow(index, b.records[i])
+			r.chain.Entry(index, b.records[i])
 		} else {
-			r.followLeaf(index, b.leaves[i])
+			r.chain.Leaf(index, b.leaves[i])
 		}
 		switch {
 		case r.stopped != "":

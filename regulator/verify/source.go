@@ -18,8 +18,8 @@ import (
 
 // Limits on what a source may hand over, in bytes.
 const (
-	checkpointMost = 64 << 10
-	bundleMost     = tlog.TileWidth * (2 + tlog.MaxEntrySize)
+	CheckpointMost = 64 << 10
+	BundleMost     = tlog.TileWidth * (2 + tlog.MaxEntrySize)
 )
 
 // Source is a published log (c2sp.org/tlog-tiles).
@@ -40,7 +40,7 @@ func appendAll(buf []byte, r io.Reader, path string, limit int) ([]byte, error) 
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		if len(buf)-start > limit {
-			return buf, fmt.Errorf("%s: longer than %d bytes", path, limit)
+			return buf, fmt.Errorf("%s: %w %d bytes", path, ErrLong, limit)
 		}
 		if err == io.EOF {
 			return buf, nil
@@ -91,7 +91,7 @@ func HTTP(base, token string) (Source, error) {
 		Timeout:   2 * time.Minute,
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
 			if req.URL.Host != u.Host || req.URL.Scheme != u.Scheme || len(via) > 3 {
-				return fmt.Errorf("%w to %s, which is not followed", errRedirected, req.URL.Redacted())
+				return fmt.Errorf("%w to %s, which is not followed", ErrRedirected, req.URL.Redacted())
 			}
 			return nil
 		},
@@ -104,7 +104,12 @@ type server struct {
 	client *http.Client
 }
 
-var errRedirected = errors.New("redirected")
+// What servers do that is no fault of the network.
+var (
+	ErrLong       = errors.New("longer than")
+	ErrRedirected = errors.New("redirected")
+	ErrToken      = errors.New("a regulator's or auditor's token is needed")
+)
 
 // attempts is how often a resource is asked for when a server is overloaded or
 // the connection fails.
@@ -135,7 +140,7 @@ func (s *server) get(ctx context.Context, buf []byte, path string, limit int) (_
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return buf, ctx.Err() == nil && !errors.Is(err, errRedirected), err
+		return buf, ctx.Err() == nil && !errors.Is(err, ErrRedirected), err
 	}
 	defer resp.Body.Close()
 	switch resp.StatusCode {
@@ -147,7 +152,7 @@ func (s *server) get(ctx context.Context, buf []byte, path string, limit int) (_
 	case http.StatusNotFound:
 		return buf, false, fmt.Errorf("%s: %w", req.URL.Redacted(), fs.ErrNotExist)
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return buf, false, fmt.Errorf("%s: %s: a regulator's or auditor's token is needed", req.URL.Redacted(), resp.Status)
+		return buf, false, fmt.Errorf("%s: %s: %w", req.URL.Redacted(), resp.Status, ErrToken)
 	}
 	again = resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500
 	return buf, again, fmt.Errorf("%s: %s", req.URL.Redacted(), resp.Status)

@@ -100,7 +100,7 @@ func TestGzipBomb(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, limit := range map[string]int{"checkpoint": checkpointMost, "tile/0/000": 8192, "tile/entries/000": bundleMost} {
+	for path, limit := range map[string]int{"checkpoint": CheckpointMost, "tile/0/000": 8192, "tile/entries/000": BundleMost} {
 		b, err := src.Read(t.Context(), nil, path, limit)
 		if err == nil || !strings.Contains(err.Error(), "longer than") || len(b) > 2*limit {
 			t.Errorf("%s: %d bytes, %v", path, len(b), err)

@@ -231,7 +231,7 @@ func Log(ctx context.Context, src Source, opts Options) (*Report, error) {
 	if err != nil {
 		return report, err
 	}
-	msg, err := src.Read(ctx, nil, "checkpoint", checkpointMost)
+	msg, err := src.Read(ctx, nil, "checkpoint", CheckpointMost)
 	if err != nil {
 		return report, unchecked("%w", err)
 	}
