@@ -10,7 +10,7 @@ import (
 
 // arguments are the command line, whose flags may stand anywhere.
 type arguments struct {
-	command string // "receipt", "log", "assessment", "help", "version"
+	command string // "receipt", "log", "evidence", "assessment", "help", "version"
 	subject string // FILE, URL or DIR
 
 	vkey, token, save string
@@ -132,6 +132,11 @@ func parse(args []string) (*arguments, error) {
 		if a.token != "" || a.save != "" || a.known != nil || a.secrets != nil || a.json || a.workers != 0 {
 			return nil, errors.New("receipt: expected no flags but --vkey, --history, --witness and --quorum")
 		}
+	case "evidence":
+		what = "one FILE of evidence"
+		if a.token != "" || a.save != "" || a.known != nil || a.secrets != nil || a.json || a.workers != 0 || a.witnesses != nil {
+			return nil, errors.New("evidence: expected no flags but --vkey and --history")
+		}
 	case "assessment":
 		what = "one DIR with an examination"
 		if a.token != "" || a.save != "" || a.known != nil || a.json || a.workers != 0 {
@@ -150,6 +155,7 @@ func parse(args []string) (*arguments, error) {
 	}
 	a.subject = plain[1]
 	switch {
+	case a.vkey == "" && a.command == "evidence" && a.history == "":
 	case a.vkey == "":
 		return nil, fmt.Errorf("%s: expected --vkey FILE, the house's verifier key", a.command)
 	case a.quorum > len(a.witnesses):

@@ -58,6 +58,11 @@ Of both, the checkpoint's cosignatures by witnesses outside the house:
       --quorum N         how many of these must have cosigned, or it could not be
                          checked that there is one history
 
+  countroom-verify evidence FILE [--vkey FILE [--history FILE]]
+        check a file of evidence that a mirror, a watch or a witness kept: whether the house's
+        key signed two histories. Exit status 1 says so, whoever wrote the file; 2 that it
+        shows less. Without --vkey the keys are those that the file names.
+
   countroom-verify seed keygen NAME
         make the keys of somebody to whom a house escrows its seeds: NAME.key, NAME.pub
 
@@ -104,6 +109,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitHolds
 	case a.command == "receipt":
 		return receipt(a, stdin, stdout, stderr)
+	case a.command == "evidence":
+		return shown(a, stdout, stderr)
 	case a.command == "assessment":
 		return examination(a, stdout, stderr)
 	}

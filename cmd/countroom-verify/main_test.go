@@ -18,6 +18,7 @@ import (
 	"countroom/ledger/entry"
 	"countroom/ledger/system"
 	"countroom/ledger/tlog"
+	"countroom/regulator/evidence"
 	"countroom/regulator/verify/logtest"
 	"countroom/rngcert/epoch"
 	"countroom/rngcert/escrow"
@@ -131,6 +132,7 @@ func publish(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	write(ts, "log.vkey", []byte(h.VKey+"\n"))
+	conflicts(ts, h)
 	write(ts, "another.vkey", []byte(logtest.New(logtest.Config{Seed: 12}).VKey))
 }
 
@@ -185,6 +187,28 @@ func cosign(ts *testscript.TestScript, h *logtest.House, bet uint64) {
 		ts.Check(err)
 		write(ts, name, b)
 	}
+}
+
+// conflicts writes evidence as mirrors and witnesses keep it: fork.json of two
+// roots of one size, shrunk.json, and witnessed.json.
+func conflicts(ts *testscript.TestScript, h *logtest.House) {
+	head := func(note []byte) evidence.Head {
+		c, err := tlog.Peek(note)
+		ts.Check(err)
+		return evidence.Head{Checkpoint: c, Note: note, From: "https://house.example"}
+	}
+	one, two, small := head(h.Checkpoint()), head(h.Sign(h.Size(), tlog.Hash{1})), head(h.Sign(7, tlog.Hash{2}))
+	at, vkeys := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), []string{h.NewestVKey()}
+	fork, err := evidence.Compare(context.Background(), vkeys, at, one, two, nil)
+	ts.Check(err)
+	for name, f := range map[string]*evidence.File{"fork.json": fork, "shrunk.json": evidence.Smaller(vkeys, at, small, one)} {
+		b, err := f.Append(nil)
+		ts.Check(err)
+		write(ts, name, b)
+	}
+	b, err := json.Marshal(map[string]any{"against": "two roots", "origin": one.Origin, "seen_at": "now", "recorded": string(one.Note), "submitted": string(two.Note), "old": one.Size, "proof": []string{}})
+	ts.Check(err)
+	write(ts, "witnessed.json", b)
 }
 
 func settled(h *logtest.House, p logtest.Player) *rounds.Settled {
