@@ -92,10 +92,10 @@ vet: $(STATICCHECK)
 # The units are checked with the programs at the place where the build puts them.
 .PHONY: unit
 unit: build
-	@for u in countroom countroom-witness; do \
+	@for u in countroom countroom-witness countroom-mirror; do \
 	systemd-analyze security --offline=true --threshold=20 --no-pager deploy/$$u.service > /dev/null || { echo "deploy/$$u.service may do too much" >&2; exit 1; }; \
 	d=$$(mktemp -d); \
-	sed "s|/usr/bin/$$u|$(CURDIR)/bin/$$u|" deploy/$$u.service > "$$d/$$u.service"; \
+	sed "s|/usr/bin/|$(CURDIR)/bin/|" deploy/$$u.service > "$$d/$$u.service"; \
 	said=$$(systemd-analyze verify --man=no "$$d/$$u.service" 2>&1 | grep -F $$u.service || true); rm -rf "$$d"; \
 	[ -z "$$said" ] || { printf 'systemd-analyze verify:\n%s\n' "$$said" >&2; exit 1; }; \
 	done

@@ -53,6 +53,8 @@ var never = []struct{ from, to, why string }{
 	{"regulator/witness", "games", "a witness shares formats with a house, and nothing else"},
 	{"regulator/witness", "ledger/store", "a witness shares formats with a house, and nothing else"},
 	{"regulator/witness", "hardware", "only cmd names a device"},
+	{"regulator/mirror", "ledger/store", "a mirror is plain files"},
+	{"regulator/mirror", "hardware", "a mirror signs nothing"},
 	{"regulator/verify", "api", "a verifier shares formats and rules, never servers (law 10)"},
 	{"regulator/verify", "hardware", "a verifier shares formats and rules, never servers (law 10)"},
 	{"regulator/verify", "ledger/store", "a verifier shares formats and rules, never servers (law 10)"},
