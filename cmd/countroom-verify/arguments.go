@@ -15,6 +15,7 @@ type arguments struct {
 
 	vkey, token, save string
 	history           string
+	certificate       string
 	known, secrets    []string
 	seed              uint64 // of countroom-verify seed open
 	json              bool
@@ -35,7 +36,7 @@ func isDir(s string) bool {
 
 func parse(args []string) (*arguments, error) {
 	if len(args) == 0 {
-		return nil, errors.New("expected a command: receipt, log, seed, version")
+		return nil, errors.New("expected a command: receipt, log, export, seed, version")
 	}
 	a := &arguments{}
 	var plain []string // what is no flag
@@ -79,6 +80,8 @@ func parse(args []string) (*arguments, error) {
 			a.token, err = next()
 		case "history":
 			a.history, err = next()
+		case "certificate":
+			a.certificate, err = next()
 		case "save":
 			a.save, err = next()
 		case "known":
@@ -120,7 +123,7 @@ func parse(args []string) (*arguments, error) {
 		}
 	}
 	if len(plain) == 0 {
-		return nil, errors.New("expected a command: receipt, log, seed, version")
+		return nil, errors.New("expected a command: receipt, log, export, seed, version")
 	}
 	a.command = plain[0]
 	what := ""
@@ -142,13 +145,18 @@ func parse(args []string) (*arguments, error) {
 		if a.token != "" || a.save != "" || a.known != nil || a.json || a.workers != 0 {
 			return nil, errors.New("assessment: expected no flag but --vkey")
 		}
+	case "export":
+		what = "one FILE with an export"
+		if a.token != "" || a.save != "" || a.known != nil || a.secrets != nil || a.workers != 0 {
+			return nil, errors.New("export: expected no flags but --vkey, --history, --certificate, --witness, --quorum and --json")
+		}
 	case "log":
 		what = "one URL or DIR of a log"
 		if a.history != "" {
 			return nil, errors.New("log: expected no --history: the log itself leads from key to key")
 		}
 	default:
-		return nil, fmt.Errorf("unknown command %q: expected receipt, log, seed or version", a.command)
+		return nil, fmt.Errorf("unknown command %q: expected receipt, log, export, seed or version", a.command)
 	}
 	if len(plain) != 2 {
 		return nil, fmt.Errorf("%s: expected %s, got %d arguments", a.command, what, len(plain)-1)
@@ -158,6 +166,8 @@ func parse(args []string) (*arguments, error) {
 	case a.vkey == "" && a.command == "evidence" && a.history == "":
 	case a.vkey == "":
 		return nil, fmt.Errorf("%s: expected --vkey FILE, the house's verifier key", a.command)
+	case a.certificate != "" && a.command != "export":
+		return nil, errors.New("--certificate: expected with export only")
 	case a.quorum > len(a.witnesses):
 		return nil, fmt.Errorf("--quorum %d: expected at most the %d witnesses given as --witness", a.quorum, len(a.witnesses))
 	case !isURL(a.subject) && a.save != "":

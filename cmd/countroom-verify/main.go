@@ -77,6 +77,16 @@ Of both, the checkpoint's cosignatures by witnesses outside the house:
         that its files are those that the signed log names, that the house's key for exports
         signed for them, and that the verdict follows from the p-values.
 
+  countroom-verify export FILE --vkey FILE [flags]
+        check an export that an auditor took home: that the house's key for exports signed
+        it, that its leaves are in the signed log at their places and, unless it was
+        filtered, without a gap, that rounds follow from their draws and the draws from the
+        secrets that are out, and that each of its tables is what its leaves come to.
+
+      --history FILE      as for a receipt
+      --certificate FILE  a certificate of the same span, handed out alone
+      --json              print the report as one JSON document
+
   countroom-verify version
   countroom-verify --help
 
@@ -113,6 +123,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return shown(a, stdout, stderr)
 	case a.command == "assessment":
 		return examination(a, stdout, stderr)
+	case a.command == "export":
+		return exported(ctx, a, stdout, stderr)
 	}
 	return log(ctx, a, stdout, stderr)
 }

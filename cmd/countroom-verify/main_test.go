@@ -44,14 +44,17 @@ func TestMain(m *testing.M) {
 //	                    epoch.json, an answer about epoch 2
 //	house DIR rotated   the same, of a house that exchanges its checkpoint key on the
 //	                    way, with new.vkey and history.json
+//	exports             writes house.vkey, whole.zip, hour.zip with hour.certificate, player.zip,
+//	                    and of hour.zip: bytes.zip, table.zip
 //	serve DIR           serves DIR under $URL/log/, entries for the token in
 //	                    token.key, with what a hostile house might try
 func TestTranscripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"house": publish,
-			"serve": serve,
+			"house":   publish,
+			"serve":   serve,
+			"exports": exports,
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	})
