@@ -13,6 +13,8 @@ COSIGN      := .bin/cosign-v2.6.2
 PROGRAMS    := countroom countroom-verify countroom-witness countroom-bench countroom-soak
 N           ?= 1000
 KILLS       ?= 200
+STORM       ?= 10m
+SEED        ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 SOAK        ?= 1h
 FUZZTIME    ?= 5m
 BENCHFLAGS  ?=
@@ -57,6 +59,10 @@ worlds: ## Run the first N (1000) seeded worlds, of a house and of a pair
 .PHONY: kill
 kill: ## Kill a playing server KILLS (200) times with SIGKILL
 	COUNTROOM_KILLS=$(KILLS) go test -count 1 -timeout 3h -run TestKilledUnderLoad -v ./cmd/countroom
+
+.PHONY: storm
+storm: deps ## Let everything go wrong with a pair under load for STORM (10m), by the schedule of SEED (random); as root
+	go test -count 1 -timeout 24h -run 'TestStorm$$' -v ./cmd/countroom -storm $(STORM) -seed $(SEED)
 
 .PHONY: soak
 soak: build ## Offer a server twice what it can do for SOAK (1h) and check it all the time

@@ -65,6 +65,11 @@ const (
 	elsewhere = "Countroom-Elsewhere"
 )
 
+// Passive marks the answer to a read that was given without the machine that
+// writes: it is as of what the machine that was asked knows to be signed, and may
+// be behind.
+const Passive = "Countroom-Passive"
+
 // ServeHTTP implements http.Handler.
 func (p *Relay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The published log, the API's reference and this machine's own state are
@@ -108,7 +113,8 @@ func (p *Relay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
-		p.cfg.Local.ServeHTTP(w, r) // as of what this machine knows to be signed
+		w.Header().Set(Passive, "1")
+		p.cfg.Local.ServeHTTP(w, r)
 	case a.unknown:
 		p.cfg.Refuse(w, r, ledger.ErrUnknownOutcome)
 	default:

@@ -249,7 +249,11 @@ func TestTheDeadline(t *testing.T) {
 					body = "1"
 				}
 				start := time.Now()
-				expect(t, p.ask("b", c.method, "/v1/x", body), c.status, c.body)
+				resp := p.ask("b", c.method, "/v1/x", body)
+				if marked := resp.Header.Get(Passive) != ""; marked != (c.method == "GET") {
+					t.Errorf("an answer to %s says it is as of what one machine knows: %v", c.method, marked)
+				}
+				expect(t, resp, c.status, c.body)
 				if took := time.Since(start); took != 5*time.Second {
 					t.Errorf("after %v", took)
 				}

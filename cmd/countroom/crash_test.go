@@ -25,6 +25,7 @@ import (
 func TestMain(m *testing.M) {
 	if os.Getenv("COUNTROOM_TEST_MAIN") != "" {
 		os.Unsetenv("COUNTROOM_TEST_MAIN")
+		underneath.Clock = testClock()
 		main()
 		os.Exit(0)
 	}
@@ -42,6 +43,8 @@ type server struct {
 	addr   string
 	client *http.Client // for readiness
 	args   []string
+	within []string // a command that puts the process where it is to run
+	env    []string
 	cmd    *exec.Cmd
 	log    journal
 }
@@ -83,12 +86,20 @@ func newServer(t *testing.T, args ...string) *server {
 func (s *server) launch() {
 	s.t.Helper()
 	s.log.Reset()
-	s.cmd = exec.Command(os.Args[0], append([]string{"serve", "--quiet", "--data", s.dir, "--listen", s.addr, "--drain-delay", "100ms"}, s.args...)...)
-	s.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "COUNTROOM_") }), "COUNTROOM_TEST_MAIN=1")
-	s.cmd.Stderr = &s.log
+	s.cmd = s.process()
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// process is the server's, not started yet.
+func (s *server) process() *exec.Cmd {
+	line := append(append(slices.Clone(s.within), os.Args[0], "serve", "--quiet", "--data", s.dir, "--listen", s.addr, "--drain-delay", "100ms"), s.args...)
+	cmd := exec.Command(line[0], line[1:]...)
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "COUNTROOM_") }), "COUNTROOM_TEST_MAIN=1")
+	cmd.Env = append(cmd.Env, s.env...)
+	cmd.Stderr = &s.log
+	return cmd
 }
 
 func (s *server) start() {

@@ -66,27 +66,40 @@ func command(t *testing.T, args ...string) string {
 
 func newTrio(t *testing.T, args ...string) *trio {
 	args = append([]string{"--reserve-mib", "64"}, args...)
-	p := &trio{t: t, a: newServer(t, args...), b: newServer(t, args...), w: newServer(t, args...), consensus: map[*server]string{}}
-	p.machines = []*server{p.a, p.b}
+	p := trioOf(t, newServer(t, args...), newServer(t, args...), newServer(t, args...))
 	for _, s := range []*server{p.a, p.b, p.w} {
 		p.consensus[s] = doors(t)
+	}
+	p.found(p.a.start, p.b.start, p.w.start)
+	return p
+}
+
+// trioOf is three servers that are to be a pair and its arbiter.
+func trioOf(t *testing.T, a, b, w *server) *trio {
+	p := &trio{t: t, a: a, b: b, w: w, consensus: map[*server]string{}, machines: []*server{a, b}}
+	for _, s := range []*server{a, b, w} {
 		t.Cleanup(func() {
 			if s.cmd != nil && s.cmd.ProcessState == nil {
 				s.signal(syscall.SIGKILL)
 			}
 		})
 	}
-	command(t, "pair", "init", "--data", p.a.dir, "--name", "a", "--address", p.consensus[p.a])
-	p.a.start()
+	return p
+}
+
+// found makes the pair, starting each member as told.
+func (p *trio) found(a, b, w func()) {
+	p.t.Helper()
+	command(p.t, "pair", "init", "--data", p.a.dir, "--name", "a", "--address", p.consensus[p.a])
+	a()
 	p.join(p.b, "b")
-	p.b.start()
+	b()
 	p.join(p.w, "w", "--arbiter")
-	p.w.start()
+	w()
 	p.until("everybody has a vote", func() bool {
 		s := p.status(p.a)
 		return len(s.Peers) == 2 && !slices.ContainsFunc(s.Peers, func(q replica.Peer) bool { return q.Match == 0 }) && p.whole(p.a) && p.whole(p.b)
 	})
-	return p
 }
 
 // whole reports that a member knows the other two.
@@ -110,19 +123,26 @@ func (p *trio) until(what string, holds func() bool) {
 
 // status asks as countroom pair status does, without a process for each look:
 // what is waited for moves on faster than one starts.
-func (p *trio) status(s *server) (status replica.Status) {
+func (p *trio) status(s *server) replica.Status {
 	p.t.Helper()
-	client := controlClient(s.dir)
-	defer client.CloseIdleConnections()
-	resp, err := client.Get("http://countroom/pair/status")
+	status, err := p.ask(s)
 	if err != nil {
 		p.t.Fatalf("%v\n%s", err, s.log.String())
 	}
-	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(&status); err != nil {
-		p.t.Fatal(err)
-	}
 	return status
+}
+
+// ask is the same of a server that may be away.
+func (p *trio) ask(s *server) (status replica.Status, err error) {
+	client := controlClient(s.dir)
+	client.Timeout = 10 * time.Second
+	defer client.CloseIdleConnections()
+	resp, err := client.Get("http://countroom/pair/status")
+	if err != nil {
+		return status, err
+	}
+	defer resp.Body.Close()
+	return status, json.NewDecoder(resp.Body).Decode(&status)
 }
 
 // writer finds the machine that writes, and the other one.

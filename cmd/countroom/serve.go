@@ -94,6 +94,10 @@ func protect(log *slog.Logger) {
 	}
 }
 
+// underneath is what the house stands on. Tests of whole processes give it a clock
+// that can be set.
+var underneath appliance.Machine
+
 // house is how the house itself is opened.
 func (c *config) house(log *slog.Logger) (appliance.Config, error) {
 	outside, err := c.External.house()
@@ -105,7 +109,7 @@ func (c *config) house(log *slog.Logger) (appliance.Config, error) {
 		Dir: c.Data, Origin: c.Origin, Node: c.Node, Release: rel, Keys: c.keys(), Signatures: c.Signatures, Escrow: c.escrow(), Witnesses: c.cosign(),
 		Limits: c.limits(), External: outside, SessionAge: c.SessionAge, QueueMost: c.QueueMost, Reserve: c.ReserveMiB << 20, Log: log,
 		Postgres: c.Store, SuspendOnAlarm: c.Chance.Suspend, Entropy: c.Entropy.Sources, EntropyMinimum: c.Entropy.Minimum,
-		Look: c.look, Production: c.Production,
+		Look: c.look, Production: c.Production, Machine: underneath,
 	}, err
 }
 
