@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -198,15 +199,18 @@ func (n *Node) listen(ctx context.Context, m Member, replaced string) error {
 	return nil
 }
 
-// change proposes another group and waits until it is in force.
+// change proposes another group and waits until it is in force. A proposal that was dropped is made again.
 func (n *Node) change(ctx context.Context, next func([]Member) []Member, changes ...*raftpb.ConfChangeSingle) error {
-	var want []byte
-	var term uint64
-	return n.until(ctx, func() error {
+	var term, before uint64
+	propose := func() error {
 		ms := next(n.members())
 		if err := core.CheckMembers(n.cfg.Origin, ms); err != nil {
 			return err
 		}
+		before = n.core.Changes()
+		return n.core.ProposeConf(ms, changes...)
+	}
+	return n.until(ctx, func() error {
 		s := n.core.State()
 		if !s.Leader || n.self.Arbiter {
 			return ErrNotActive
@@ -214,13 +218,22 @@ func (n *Node) change(ctx context.Context, next func([]Member) []Member, changes
 		if n.core.Changing() {
 			return fmt.Errorf("%w: another change is under way", ErrStale)
 		}
-		want, term = core.EncodeMembers(ms), s.Term
-		return n.core.ProposeConf(ms, changes...)
+		term = s.Term
+		return propose()
 	}, func() (bool, error) {
 		if s := n.core.State(); !s.Leader || s.Term != term {
 			return false, ErrOutcomeUnknown
 		}
-		return !n.core.Changing() && string(core.EncodeMembers(n.core.Members())) == string(want), nil
+		switch {
+		case n.core.Changing():
+			return false, nil
+		case n.core.Changes() > before:
+			return true, nil
+		}
+		if err := propose(); !errors.Is(err, core.ErrBusy) {
+			return false, err
+		}
+		return false, nil
 	})
 }
 

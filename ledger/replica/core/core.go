@@ -106,7 +106,13 @@ type Core struct {
 	announced uint64 // term in which Committed.Active was given
 	offered   map[uint64]int
 	proposed  bool // a change of the group is under way, in the belief of this node
+	changes   uint64
 }
+
+// Changes counts the changes of the group that were made since the core was made. One that was proposed and is under way
+// no more, without another being counted, was dropped and is to be proposed again: raft drops a change when the one before
+// it may not be applied everywhere here yet, and says so to nobody.
+func (c *Core) Changes() uint64 { return c.changes }
 
 // Changing says whether a change of the group is under way.
 func (c *Core) Changing() bool {
@@ -487,10 +493,13 @@ func (c *Core) apply(out Outside, m *raftpb.Message) error {
 			// Only what it applied in its own term tells a leader that it has everything that was committed before.
 			c.announced, done.Active = s.Term, s.Term
 		}
-		if e.GetType() == raftpb.EntryType_EntryConfChangeV2 {
+		switch {
+		case e.GetType() == raftpb.EntryType_EntryConfChangeV2:
 			if err := c.applyConf(e); err != nil {
 				return err
 			}
+		case len(e.Data) == 0 && c.announced == e.GetTerm() && done.Active == 0:
+			c.proposed = false // an empty entry has taken the place of the change
 		}
 	}
 	out.Apply(done)
@@ -508,6 +517,9 @@ func (c *Core) applyConf(e *raftpb.Entry) error {
 		}
 	}
 	c.proposed = false
+	if len(cc.Context) > 0 {
+		c.changes++
+	}
 	state := c.rn.ApplyConfChange(cc)
 	if c.cfg.Disk.Conf(e.GetIndex()).Index == e.GetIndex() && e.GetIndex() > 0 {
 		return nil // known from before a restart

@@ -561,7 +561,10 @@ func (w *world) heal() {
 	healed, acked := w.now, len(w.acked)
 	for w.now-healed < 1200 {
 		w.pass()
-		if a := w.active(); a != nil && len(w.acked) > acked+3 && w.converged(a) {
+		if w.changing != "" && w.now%10 == 0 {
+			w.change()
+		}
+		if a := w.active(); a != nil && len(w.acked) > acked+3 && w.converged(a) && w.changing == "" {
 			w.tell("all have %d entries again", len(a.said))
 			return
 		}
@@ -693,6 +696,53 @@ func TestTheArbiterLeadsLast(t *testing.T) {
 	w.must(err)
 	if w.story.String() != string(want) {
 		t.Fatalf("the story is another (go test -update):\n%s", w.story)
+	}
+}
+
+// Raft drops a change of the group that is proposed before it has heard that the one before is applied, and says so to
+// nobody. The core finds out, so that who proposed it does so again.
+func TestAChangeRightAfterAnother(t *testing.T) {
+	cryptotest.SetGlobalRandom(t, 3)
+	w := newWorld(t, 3)
+	for _, name := range w.names {
+		w.nodes[name].rate = 1
+		w.nodes[name].open(false)
+	}
+	for w.active() == nil {
+		w.pass()
+	}
+	a := w.active()
+	x := w.add(core.Member{Name: "X", Address: "x"})
+	w.group = append(slices.Clone(a.core.Members()), x.self)
+	x.open(true)
+	for len(a.queue) > 0 {
+		a.apply()
+	}
+	w.must(a.core.ProposeConf(w.group, single(raftpb.ConfChangeType_ConfChangeAddLearnerNode, x.id)))
+	a.work(nil)
+	for a.core.Changing() {
+		w.now++
+		w.deliver()
+	}
+	if len(a.queue) == 0 {
+		t.Fatal("the change is applied everywhere: this is not the moment")
+	}
+	dropped := 0
+	for limit := w.now + 400; ; w.pass() {
+		if pr := a.core.Progress()[x.id]; !pr.IsLearner {
+			break
+		}
+		if w.now > limit {
+			w.fatal("X has no vote; under way: %v", a.core.Changing())
+		}
+		if !a.core.Changing() {
+			dropped++
+			w.must(a.core.ProposeConf(w.group, single(raftpb.ConfChangeType_ConfChangeAddNode, x.id)))
+			a.work(nil)
+		}
+	}
+	if dropped < 2 || a.core.Changes() != 2 {
+		t.Fatalf("proposed %d times, %d changes were made: want one that is dropped, and two", dropped, a.core.Changes())
 	}
 }
 
