@@ -40,6 +40,10 @@ type Config struct {
 	// Ready says why nobody here can answer, nil when somebody can or soon will:
 	// what cannot be answered is not held. Nil is always.
 	Ready func() error
+	// Confirm returns nil when this machine has been the one that writes at some
+	// moment since the call. One that was cut off or asleep believes it a while too
+	// long; it could show an account as it was. Nil is always.
+	Confirm func(context.Context) error
 	// Hold is how long a request is held while it cannot be answered; 0 is 5 s.
 	Hold time.Duration
 }
@@ -90,7 +94,7 @@ func (p *Relay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		done := false
 		switch {
 		case place.Here:
-			done = a.here()
+			done = a.here(ctx)
 		case place.Peer != "":
 			done = a.there(ctx, place)
 		}
@@ -112,7 +116,7 @@ func (p *Relay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		wait.Stop()
 	}
 	switch {
-	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+	case read(r):
 		w.Header().Set(Passive, "1")
 		p.cfg.Local.ServeHTTP(w, r)
 	case a.unknown:
@@ -132,41 +136,52 @@ type attempt struct {
 }
 
 // here lets this machine answer; false when it has to be asked again.
-func (a *attempt) here() bool {
+func (a *attempt) here(ctx context.Context) bool {
 	r := a.r.WithContext(a.r.Context())
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(a.body)), int64(len(a.body))
 	r.TransferEncoding = nil
+	if read(r) && !a.confirmed(ctx) {
+		return false
+	}
 	w := &second{ResponseWriter: a.w}
 	a.cfg.Local.ServeHTTP(w, r)
-	if !w.held {
+	switch {
+	case w.held == 0:
 		return true
-	}
-	if a.again(w.body.Bytes()) {
+	case w.held == http.StatusServiceUnavailable && a.again(w.body.Bytes()), w.held != http.StatusServiceUnavailable && !read(r) && !a.confirmed(ctx):
 		clear(a.w.Header())
 		return false
 	}
-	a.w.WriteHeader(http.StatusServiceUnavailable)
+	a.w.WriteHeader(w.held)
 	_, _ = a.w.Write(w.body.Bytes())
 	return true
 }
 
-// second holds a 503 back, since there may be a better answer.
+func read(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
+
+func (p *Relay) confirmed(ctx context.Context) bool {
+	return p.cfg.Confirm == nil || p.cfg.Confirm(ctx) == nil
+}
+
+// second holds a refusal back: of a 503 there may be a better answer, and any
+// other holds only if this machine still writes. An accepted command needs no such
+// thing: the log has it.
 type second struct {
 	http.ResponseWriter
-	held bool
+	held int // status
 	body bytes.Buffer
 }
 
 func (w *second) WriteHeader(status int) {
-	if status == http.StatusServiceUnavailable {
-		w.held = true
+	if status >= 400 {
+		w.held = status
 		return
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *second) Write(b []byte) (int, error) {
-	if w.held {
+	if w.held != 0 {
 		return w.body.Write(b)
 	}
 	return w.ResponseWriter.Write(b)
@@ -262,11 +277,25 @@ var ErrNotSent = errors.New("the other machine cannot be reached")
 // come through it is for the listener to say.
 func (p *Relay) Door() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !p.cfg.Place().Here {
+		notHere := func() {
+			clear(w.Header())
 			w.Header().Set(elsewhere, "1")
 			w.WriteHeader(http.StatusMisdirectedRequest)
+		}
+		if !p.cfg.Place().Here || read(r) && !p.confirmed(r.Context()) {
+			notHere()
 			return
 		}
-		p.cfg.Local.ServeHTTP(w, r)
+		held := &second{ResponseWriter: w}
+		p.cfg.Local.ServeHTTP(held, r)
+		switch {
+		case held.held == 0:
+			return
+		case held.held != http.StatusServiceUnavailable && !read(r) && !p.confirmed(r.Context()):
+			notHere()
+			return
+		}
+		w.WriteHeader(held.held)
+		_, _ = w.Write(held.body.Bytes())
 	})
 }

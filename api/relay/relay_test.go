@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -286,6 +287,35 @@ func TestNothingIsHeldInVain(t *testing.T) {
 		expect(t, p.ask("b", "POST", "/v1/spins", "1"), 503, passive)
 		if took := time.Since(start); took < time.Second || took > 1200*time.Millisecond {
 			t.Errorf("after %v", took)
+		}
+	})
+}
+
+// A machine that was cut off, or asleep, believes for a while that it writes. It
+// shows no account and refuses no command before the others have said so; what it
+// accepted the log has.
+func TestAMachineThatOnlyBelieves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTwo()
+		p.write("a")
+		deposed := errors.New("another machine writes")
+		for _, asked := range []string{"a", "b"} {
+			p.relays["a"].cfg.Confirm = func(context.Context) error { return deposed }
+			p.answer("a", nil)
+			expect(t, p.ask(asked, "POST", "/v1/spins", "1"), 201, "1 by a for Bearer token")
+			time.AfterFunc(time.Second, func() { p.write("b") })
+			start := time.Now()
+			expect(t, p.ask(asked, "GET", "/v1/x", ""), 201, " by b for Bearer token")
+			p.write("a")
+			p.answer("a", func(w http.ResponseWriter, _ *http.Request, _ string) { w.WriteHeader(409) })
+			time.AfterFunc(time.Second, func() { p.write("b") })
+			expect(t, p.ask(asked, "POST", "/v1/spins", "1"), 201, "1 by b for Bearer token")
+			if took := time.Since(start); took < 2*time.Second || took > 3*time.Second {
+				t.Errorf("after %v", took)
+			}
+			p.write("a")
+			p.relays["a"].cfg.Confirm = func(context.Context) error { return nil }
+			expect(t, p.ask(asked, "POST", "/v1/spins", "1"), 409, "")
 		}
 	})
 }

@@ -60,6 +60,10 @@ type Pair struct {
 	peer *http.Transport
 	quit chan struct{}
 
+	asking    sync.Mutex
+	question  *question // nobody has asked the others yet
+	questions bool      // somebody asks them
+
 	joining sync.Mutex
 	done    sync.WaitGroup
 }

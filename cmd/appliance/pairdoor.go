@@ -32,7 +32,7 @@ func (p *Pair) Serve(local http.Handler, refuse func(http.ResponseWriter, *http.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 250 * time.Millisecond, PingTimeout: 500 * time.Millisecond},
 	}
 	p.peer.Protocols.SetHTTP2(true)
-	r := relay.New(relay.Config{Local: local, Place: p.Place, Peer: roundTrip(p.peer.RoundTrip), Refuse: refuse, Ready: p.Ready, Hold: p.pc.Hold})
+	r := relay.New(relay.Config{Local: local, Place: p.Place, Peer: roundTrip(p.peer.RoundTrip), Refuse: refuse, Ready: p.Ready, Confirm: p.confirm, Hold: p.pc.Hold})
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", r.Door())
 	mux.HandleFunc("GET /pair/checkpoint", p.serveCheckpoint)
@@ -67,6 +67,50 @@ func (p *Pair) Serve(local http.Handler, refuse func(http.ResponseWriter, *http.
 	p.done.Go(func() { _ = p.door.ServeTLS(lis, "", "") })
 	p.done.Go(p.followCheckpoints)
 	return r, nil
+}
+
+// confirm asks the other members whether this machine writes still, once for all
+// who want to know at a time.
+func (p *Pair) confirm(ctx context.Context) error {
+	p.asking.Lock()
+	q := p.question
+	if q == nil {
+		q = &question{answered: make(chan struct{})}
+		p.question = q
+		if !p.questions {
+			p.questions = true
+			go p.ask()
+		}
+	}
+	p.asking.Unlock()
+	select {
+	case <-q.answered:
+		return q.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// question is whether this machine writes still.
+type question struct {
+	answered chan struct{}
+	err      error
+}
+
+func (p *Pair) ask() {
+	for {
+		p.asking.Lock()
+		q := p.question
+		p.question, p.questions = nil, q != nil
+		p.asking.Unlock()
+		if q == nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		q.err = p.node.Confirm(ctx)
+		cancel()
+		close(q.answered)
+	}
 }
 
 // roundTrip marks what did not leave this machine.

@@ -90,6 +90,24 @@ func (n *Node) Members() (ms []Member) {
 	return ms
 }
 
+// Confirm returns nil when this node has been the active one at some moment since the call: what it has applied then is
+// everything that was acknowledged by anybody before. ErrNotActive says that it is not, any more.
+func (n *Node) Confirm(ctx context.Context) error {
+	var question, term uint64
+	return n.until(ctx, func() (err error) {
+		term = n.core.State().Term
+		if question, err = n.core.Confirm(); errors.Is(err, core.ErrNotLeader) {
+			return ErrNotActive
+		}
+		return err
+	}, func() (bool, error) {
+		if s := n.core.State(); !s.Leader || s.Term != term {
+			return false, ErrNotActive
+		}
+		return n.core.Confirmed() >= question, nil
+	})
+}
+
 // Join adds a member. It first listens only, and gets its vote when it has nearly everything; then Join returns. The new
 // node is opened with Config.Join, before or after.
 func (n *Node) Join(ctx context.Context, m Member) error {

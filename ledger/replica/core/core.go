@@ -8,6 +8,7 @@
 package core
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -107,7 +108,24 @@ type Core struct {
 	offered   map[uint64]int
 	proposed  bool // a change of the group is under way, in the belief of this node
 	changes   uint64
+
+	asked, confirmed uint64 // questions whether this node leads still
 }
+
+// Confirm asks the others whether this node leads still: one that was cut off or asleep believes it for a while. Once
+// Confirmed has come to the question, it led after it was asked.
+func (c *Core) Confirm() (question uint64, err error) {
+	defer c.guard(&err)
+	if s := c.State(); c.cfg.Self.Arbiter || !s.Leader || c.announced != s.Term {
+		return 0, ErrNotLeader
+	}
+	c.asked++
+	c.rn.ReadIndex(binary.BigEndian.AppendUint64(nil, c.asked))
+	return c.asked, nil
+}
+
+// Confirmed is up to which question the others have said so.
+func (c *Core) Confirmed() uint64 { return c.confirmed }
 
 // Changes counts the changes of the group that were made since the core was made. One that was proposed and is under way
 // no more, without another being counted, was dropped and is to be proposed again: raft drops a change when the one before
@@ -402,6 +420,9 @@ func (c *Core) Work(out Outside) (err error) {
 	defer c.guard(&err)
 	for c.rn.HasReady() {
 		rd := c.rn.Ready()
+		for _, r := range rd.ReadStates {
+			c.confirmed = max(c.confirmed, binary.BigEndian.Uint64(r.RequestCtx))
+		}
 		// What may go before the disk has answered goes first: both disks work at once.
 		for _, m := range rd.Messages {
 			if !raft.IsLocalMsgTarget(m.GetTo()) {

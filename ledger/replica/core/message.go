@@ -61,6 +61,10 @@ func check(m *raftpb.Message, from, to uint64) error {
 	if m.GetTerm() == 0 {
 		return fmt.Errorf("term is 0")
 	}
+	heartbeat := m.GetType() == raftpb.MessageType_MsgHeartbeat || m.GetType() == raftpb.MessageType_MsgHeartbeatResp
+	if n := len(m.GetContext()); heartbeat && n != 0 && n != 8 {
+		return fmt.Errorf("a context of %d bytes, want none or 8", n)
+	}
 	if len(m.Entries) > 0 && m.GetType() != raftpb.MessageType_MsgApp {
 		return fmt.Errorf("it has entries")
 	}

@@ -48,15 +48,19 @@ type world struct {
 	history  map[uint64]string // what was applied at an index, by whoever applied it first
 	actives  map[uint64]string // who was active in a term
 	said     int               // proposals so far
+	most     uint64            // entries of which the last was acknowledged
 	acked    map[string]bool   // proposals that were acknowledged
 	changing string            // a node that is to join
 	replaces string
-	story    *strings.Builder
+
+	confirmed int // how often a node was told that it leads
+	story     *strings.Builder
 
 	// Sabotage.
 	lying    bool // disks sync nothing
 	mute     bool // the arbiter never stands
 	hasty    bool // what is proposed is acknowledged
+	sure     bool // who believes that it leads is not told otherwise
 	findings string
 }
 
@@ -87,6 +91,8 @@ type node struct {
 	reign uint64
 	mine  string // the proposal under way
 	known map[string]uint64
+
+	asked, acked uint64 // a question whether it leads, and how much was acknowledged by anybody when it was asked
 }
 
 var errPower = errors.New("the power fails")
@@ -186,7 +192,7 @@ func (n *node) open(join bool) {
 	}
 	n.core, err = core.New(core.Config{Origin: house, Self: n.self, Disk: disk{n.log, n}, Applied: n.upTo})
 	w.must(err)
-	n.queue, n.reign, n.mine, n.torn = nil, 0, "", false
+	n.queue, n.reign, n.mine, n.torn, n.asked = nil, 0, "", false, 0
 	w.tell("%s starts", n.self.Name)
 }
 
@@ -248,7 +254,7 @@ func (n *node) work(err error) {
 	}
 	if s := n.core.State(); n.reign != 0 && (!s.Leader || s.Term != n.reign) {
 		n.w.tell("%s is not active any more", n.self.Name)
-		n.reign, n.mine = 0, "" // what was under way: nobody knows
+		n.reign, n.mine, n.asked = 0, "", 0 // what was under way: nobody knows
 	}
 }
 
@@ -277,6 +283,7 @@ func (n *node) apply() {
 			n.said, n.applied = append(slices.Clip(n.said), say), i
 			if n.mine == say && n.reign == e.GetTerm() {
 				w.acked[say], n.mine = true, ""
+				w.most = max(w.most, uint64(len(n.said)))
 			}
 		}
 		n.upTo = i
@@ -294,6 +301,33 @@ func (n *node) apply() {
 		}
 	}
 	n.work(n.core.Applied(c))
+}
+
+// confirm has an active node ask whether it is that still, and wants everything that was acknowledged before in what it
+// has applied when the answer is yes.
+func (n *node) confirm() {
+	if n.core == nil || n.reign == 0 {
+		return
+	}
+	if n.w.sure && n.asked == 0 {
+		n.asked, n.acked = 1, n.w.most
+	}
+	if n.asked != 0 && (n.core.Confirmed() >= n.asked || n.w.sure) {
+		if uint64(len(n.said)) < n.acked {
+			n.w.fatal("%s was told that it leads, and has applied %d of %d that were acknowledged when it asked", n.self.Name, len(n.said), n.acked)
+		}
+		n.w.confirmed++
+		n.asked = 0
+	}
+	if n.asked == 0 && n.w.rnd.IntN(8) == 0 {
+		q, err := n.core.Confirm()
+		if errors.Is(err, core.ErrNotLeader) {
+			return
+		}
+		n.w.must(err)
+		n.asked, n.acked = q, n.w.most
+		n.work(nil)
+	}
 }
 
 // propose has an active node say something, one thing at a time.
@@ -347,6 +381,7 @@ func (w *world) pass() {
 				n.apply()
 			}
 			n.propose()
+			n.confirm()
 		}
 	}
 }
@@ -557,7 +592,7 @@ func (w *world) heal() {
 			n.open(false)
 		}
 	}
-	w.tell("all is well again")
+	w.tell("all is well again; %d times a node has been told that it leads", w.confirmed)
 	healed, acked := w.now, len(w.acked)
 	for w.now-healed < 1200 {
 		w.pass()
@@ -819,14 +854,16 @@ func TestMembers(t *testing.T) {
 
 type found struct{}
 
-func (w *world) sabotaged() bool { return w.lying || w.mute || w.hasty }
+func (w *world) sabotaged() bool { return w.lying || w.mute || w.hasty || w.sure }
 
-// The worlds find what is wrong: disks that sync nothing, an arbiter that never stands, answers before the commit.
+// The worlds find what is wrong: disks that sync nothing, an arbiter that never stands, answers before the commit, reads
+// by a node that was deposed and does not know it.
 func TestSabotage(t *testing.T) {
 	for name, sabotage := range map[string]func(*world){
 		"disks that sync nothing":        func(w *world) { w.lying = true },
 		"an arbiter that never stands":   func(w *world) { w.mute = true },
 		"an answer before it is settled": func(w *world) { w.hasty = true },
+		"reads by who believes to lead":  func(w *world) { w.sure = true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(200) {
