@@ -155,19 +155,19 @@ var faults = []fault{
 	}},
 	{"both machines are restarted", false, func(s *storm) {
 		w, p := s.role()
-		at := s.now()
 		w.kill()
 		p.kill()
+		at := s.now()
 		s.sleep(0, 300)
 		p.up()
 		w.up()
 		s.gap("both machines are restarted", at)
 	}},
 	{"all three are restarted", false, func(s *storm) {
-		at := s.now()
 		for _, m := range s.members {
 			m.kill()
 		}
+		at := s.now()
 		for _, i := range s.rnd.Perm(3) {
 			s.members[i].up()
 		}
