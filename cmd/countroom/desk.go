@@ -39,6 +39,8 @@ type about struct {
 	Program               string // SHA-256 of its file, in hex
 	Configuration         string
 	Draws                 uint64            // of a seed epoch
+	Sources               []string          // URIs of its entropy sources
+	Minimum               int               // of these, in order
 	Games                 []json.RawMessage // definitions of those in play
 }
 
@@ -98,7 +100,8 @@ func (d *door) desk(mux *http.ServeMux, c *config) {
 		if err != nil {
 			return nil, err
 		}
-		a := about{Origin: r.Ledger.Origin(), Node: c.Node, Program: hex.EncodeToString(program[:]), Configuration: hex.EncodeToString(configuration[:]), Draws: c.Epoch.Draws}
+		a := about{Origin: r.Ledger.Origin(), Node: c.Node, Program: hex.EncodeToString(program[:]), Configuration: hex.EncodeToString(configuration[:]), Draws: c.Epoch.Draws,
+			Sources: c.Entropy.Sources, Minimum: c.Entropy.Minimum}
 		if a.Release, err = release(); err != nil {
 			return nil, err
 		}

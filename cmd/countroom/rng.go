@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -46,8 +47,9 @@ func rngCertifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "certify --data DIR -o DIR",
 		Short: "Run the laboratory on the entropy sources, the generator and the games, and log its report",
-		Long: `Run the laboratory on what this machine's house draws from: its entropy sources (raw
-noise by NIST SP 800-90B, conditioned sources by SP 800-22), its generator and its
+		Long: `Run the laboratory on what this machine's house draws from: each of its entropy sources
+(raw noise by NIST SP 800-90B, conditioned sources by SP 800-22, and the report says which
+is which; all of them must answer), its generator and its
 draw values (SP 800-22), and the integers that each enabled game draws, by the road
 that a spin takes (the classical battery). The rule by which all p-values together
 are judged is fixed beforehand; single small ones are no fault.
@@ -141,6 +143,48 @@ func certify(ctx context.Context, cmd *cobra.Command, c *config, out string, siz
 	return nil
 }
 
+// turns is a source that two ask, the pool of the trial's secrets and the laboratory.
+type turns struct {
+	entropy.Source
+	mu sync.Mutex
+}
+
+// Read fills p when it is its turn.
+func (t *turns) Read(ctx context.Context, p []byte) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.Source.Read(ctx, p)
+}
+
+// piece is about what a seed takes of a slow source: more at a time would keep the others waiting.
+const piece = 512
+
+func inPieces(ctx context.Context, s entropy.Source, p []byte) error {
+	for len(p) > 0 {
+		n := min(len(p), piece)
+		if err := s.Read(ctx, p[:n]); err != nil {
+			return fmt.Errorf("source %s: %w", s.Name(), err)
+		}
+		p = p[n:]
+	}
+	return nil
+}
+
+// toExamine opens the sources of a house once more, for the laboratory and for the report.
+func toExamine(ctx context.Context, uris []string) (trials []trial.Source, listed []report.Source, sources []entropy.Source, err error) {
+	for _, uri := range uris {
+		opened, err := entropy.Parse(uri)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		s, kind := &turns{Source: opened}, opened.Kind()
+		trials = append(trials, trial.Source{Name: s.Name(), Conditioned: kind.Conditioned, MinEntropy: kind.MinEntropyPerByte, Read: func(p []byte) error { return inPieces(ctx, s, p) }})
+		listed = append(listed, report.Source{Name: s.Name(), Conditioned: kind.Conditioned, MinEntropyPerByte: kind.MinEntropyPerByte})
+		sources = append(sources, s)
+	}
+	return trials, listed, sources, nil
+}
+
 // examine runs the laboratory.
 func examine(ctx context.Context, cmd *cobra.Command, size trial.Size, a *about) (*report.Document, error) {
 	var definitions []*slots.Definition
@@ -154,16 +198,14 @@ func examine(ctx context.Context, cmd *cobra.Command, size trial.Size, a *about)
 		maths := g.Hash()
 		doc.Games = append(doc.Games, report.Game{Game: g.ID, Release: g.Version, Maths: hex.EncodeToString(maths[:])})
 	}
-	sources := []entropy.Source{entropy.Kernel{}}
-	pool, err := entropy.NewPool(ctx, entropy.Options{Personalisation: []byte("countroom rng certify " + a.Origin)}, sources...)
+	examined, listed, sources, err := toExamine(ctx, a.Sources)
 	if err != nil {
 		return nil, err
 	}
-	var examined []trial.Source
-	for _, s := range sources {
-		kind := s.Kind()
-		examined = append(examined, trial.Source{Name: s.Name(), Conditioned: kind.Conditioned, MinEntropy: kind.MinEntropyPerByte, Read: func(p []byte) error { return s.Read(ctx, p) }})
-		doc.Sources = append(doc.Sources, report.Source{Name: s.Name(), Conditioned: kind.Conditioned, MinEntropyPerByte: kind.MinEntropyPerByte})
+	doc.Sources = listed
+	pool, err := entropy.NewPool(ctx, entropy.Options{Personalisation: []byte("countroom rng certify " + a.Origin), Minimum: a.Minimum}, sources...)
+	if err != nil {
+		return nil, err
 	}
 	plan, err := trial.Plan(ctx, size, examined, trial.Chance{Origin: a.Origin, Draws: a.Draws, Secret: func(ctx context.Context) ([32]byte, error) {
 		secret, _, err := pool.Secret(ctx)

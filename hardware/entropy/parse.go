@@ -74,9 +74,9 @@ func parse(uri string) (Source, error) {
 		where, path, _ := strings.Cut(path, "=")
 		switch {
 		case where == "device" && filepath.IsAbs(path):
-			t.Device = path
+			t.URI.Device = path
 		case where == "socket" && filepath.IsAbs(path):
-			t.Socket = path
+			t.URI.Socket = path
 		default:
 			return nil, errors.New("expected tpm:device=/dev/tpmrm0 or tpm:socket=/path, with full paths")
 		}

@@ -73,7 +73,9 @@ func (u URI) String() string {
 	if u.Socket != "" {
 		s = Scheme + "socket=" + u.Socket
 	}
-	s += fmt.Sprintf(";handle=%#08x", u.Handle)
+	if u.Handle != 0 { // the generator has none
+		s += fmt.Sprintf(";handle=%#08x", u.Handle)
+	}
 	if u.PINSource != "" {
 		s += "?pin-source=" + u.PINSource
 	}
