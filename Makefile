@@ -117,6 +117,10 @@ bench: build ## Measure the house beside the limits of this machine (BENCHFLAGS 
 	@$(call install,/usr/lib/postgresql/15/bin/initdb:postgresql)
 	go test -run '^$$' -bench SpinsOverPostgres -benchtime 20s ./cmd/appliance
 
+.PHONY: wasm
+wasm: ## Build what the portal's pages check with (regulator/replay as WebAssembly) into regulator/portal/assets
+	go generate ./regulator/portal
+
 .PHONY: clean
 clean: ## Remove what was built; the data of make run stays
 	rm -rf bin .bin

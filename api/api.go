@@ -5,7 +5,8 @@
 // Commands are POSTs and answered with the entry they made and its receipt.
 // Refusals are RFC 9457 problems, under every path. The published log is
 // c2sp.org/tlog-tiles under /log/. GET /openapi.json describes all of it, and
-// GET /docs shows that to people.
+// GET /docs shows that to people. The pages for regulators and players, under
+// /regulator/ and at /verify, are package portal's.
 package api
 
 import (
@@ -22,6 +23,7 @@ import (
 
 	"countroom/games/house"
 	"countroom/ledger"
+	"countroom/regulator/portal"
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
@@ -76,6 +78,10 @@ func New(h *house.House, opts Options) *Server {
 	documentation() // made now, not for the first who asks
 	for _, r := range s.routes(promhttp.HandlerFor(opts.Registry, promhttp.HandlerOpts{})) {
 		s.add(r)
+	}
+	pages := portal.New(portal.Config{Ledger: h.Ledger(), Token: opts.Tokens.Regulator, Groups: house.PlayerGroups, Ready: h.Ready, Log: opts.Log})
+	for _, path := range []string{"/regulator", "/regulator/*", "/verify", "/verify/*"} {
+		s.echo.Any(path, s.watch(&route{"any", path, echo.WrapHandler(pages)}))
 	}
 	unmatched := s.metrics.of(&route{method: "any", path: "none"})
 	s.echo.HTTPErrorHandler = func(err error, c echo.Context) {

@@ -115,3 +115,22 @@ func (l *Ledger) Tile(level int, index uint64, width int) ([]byte, error) {
 	}
 	return b, err
 }
+
+// Root returns the root that the log had when it was of a size.
+func (l *Ledger) Root(size uint64) (tlog.Hash, error) {
+	s := l.signed.Load()
+	if s == nil || size > s.Size {
+		return tlog.Hash{}, ErrNotFound
+	}
+	return l.tree.Root(size)
+}
+
+// Consistency returns the proof that the signed log of one size continues that
+// of a smaller one.
+func (l *Ledger) Consistency(from, to uint64) ([]tlog.Hash, error) {
+	s := l.signed.Load()
+	if s == nil || to > s.Size || from > to {
+		return nil, ErrNotFound
+	}
+	return l.tree.Consistency(from, to)
+}

@@ -253,6 +253,7 @@ func welcome(cmd *cobra.Command, c *config, addr string, secure bool, demos stri
   verifier key   %s/log.vkey
   bearer tokens  %s/credentials/{operator,regulator,auditor}.key
   API reference  %s://%s/docs
+  to look at     %s://%s/regulator/ with the regulator's token, and /verify
 %s
 Seat a player, spin, and check the receipt, in another terminal:
 
@@ -266,5 +267,5 @@ Seat a player, spin, and check the receipt, in another terminal:
   countroom-verify receipt spin.json --vkey log.vkey
   countroom-verify log $H --vkey log.vkey --token credentials/regulator.key --known spin.json
 
-`, version, scheme, addr, data, data, scheme, addr, demos, data, scheme, addr)
+`, version, scheme, addr, data, data, scheme, addr, scheme, addr, demos, data, scheme, addr)
 }

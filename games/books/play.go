@@ -1,40 +1,6 @@
 package books
 
-import (
-	"countroom/games/rounds"
-	"countroom/games/slots"
-	"countroom/rngcert/chance"
-)
+import "countroom/games/play"
 
-// Play plays rounds from their draw values, for the house and for whoever
-// checks it. What it holds after Round is valid until the next Round. The zero
-// Play is ready; one goroutine uses it.
-type Play struct {
-	Values  []rounds.Drawn
-	Outcome []byte // canonical JSON
-	Payout  int64  // minor units
-
-	expander chance.Expander
-	round    slots.Round
-}
-
-// Round plays the round that the draw value r decides.
-func (p *Play) Round(m *slots.Machine, r [32]byte, stake int64) error {
-	p.Values = p.Values[:0]
-	p.expander.Reset(r)
-	if err := m.Play((*recorder)(p), stake, &p.round); err != nil {
-		return err
-	}
-	p.Outcome = m.AppendOutcome(p.Outcome[:0], &p.round)
-	p.Payout = p.round.Payout
-	return nil
-}
-
-// recorder hands out integers and writes them down.
-type recorder Play
-
-func (p *recorder) Int(n uint32) uint32 {
-	v := p.expander.Int(n)
-	p.Values = append(p.Values, rounds.Drawn{Range: n, Value: v})
-	return v
-}
+// Play plays rounds from their draw values.
+type Play = play.Play

@@ -148,6 +148,10 @@ const (
 	transactionsOf ledger.Group = 't'
 )
 
+// PlayerGroups are all index groups that a player's reference leads to entries
+// by.
+var PlayerGroups = []ledger.Group{roundsOf, transactionsOf}
+
 func index(dst []ledger.IndexRow, i uint64, r entry.Record) []ledger.IndexRow {
 	switch r := r.(type) {
 	case *system.HouseActive, *system.PairActive:

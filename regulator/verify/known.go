@@ -10,13 +10,13 @@ import (
 	"countroom/games/books"
 	"countroom/ledger/entry"
 	"countroom/ledger/tlog"
+	"countroom/regulator/saved"
 
 	"golang.org/x/mod/sumdb/note"
 )
 
-// KnownMost is the size in bytes of the largest saved answer that is read. A page of a hundred
-// rounds has a tenth of it, and a hostile file of this size takes some 400 MB to parse.
-const KnownMost = 2 << 20
+// KnownMost is the size in bytes of the largest saved answer that is read.
+const KnownMost = saved.Most
 
 // Known is what somebody outside kept of a house: a saved answer, which is JSON
 // with a "leaf" and a "receipt" at some depth, or a bare checkpoint.
@@ -113,56 +113,14 @@ type answer struct {
 	receipt tlog.Receipt
 }
 
-// answersMost bounds the receipts in one file.
-const answersMost = 4096
-
 // answers finds the objects with a leaf and a receipt in a saved answer.
 func answers(data []byte) ([]answer, error) {
-	if len(data) > KnownMost {
-		return nil, fmt.Errorf("a saved answer of %d bytes, at most %d expected", len(data), KnownMost)
+	list, err := saved.Read(data)
+	found := make([]answer, len(list))
+	for i, a := range list {
+		found[i] = answer{leaf: a.Leaf, receipt: a.Receipt}
 	}
-	v, err := entry.Parse(data)
-	if err != nil {
-		return nil, fmt.Errorf("a saved answer: %w", err)
-	}
-	var found []answer
-	if err := collect(&v, &found); err != nil {
-		return nil, err
-	}
-	if len(found) == 0 {
-		return nil, errors.New(`a saved answer: expected an object with "leaf" and "receipt"`)
-	}
-	return found, nil
-}
-
-func collect(v *entry.Value, found *[]answer) error {
-	leaf, hasLeaf := v.Get("leaf")
-	receipt, hasReceipt := v.Get("receipt")
-	if hasLeaf && hasReceipt {
-		if leaf.Kind != entry.KindObject || receipt.Kind != entry.KindString {
-			return errors.New(`a saved answer: expected "leaf" to be an object and "receipt" a string`)
-		}
-		r, err := tlog.ParseReceipt([]byte(receipt.Text))
-		if err != nil {
-			return err
-		}
-		if len(*found) == answersMost {
-			return fmt.Errorf("a saved answer: at most %d receipts expected", answersMost)
-		}
-		*found = append(*found, answer{leaf: leaf.AppendCanonical(nil), receipt: r})
-		return nil
-	}
-	for i := range v.Items {
-		if err := collect(&v.Items[i], found); err != nil {
-			return err
-		}
-	}
-	for i := range v.Members {
-		if err := collect(&v.Members[i].Value, found); err != nil {
-			return err
-		}
-	}
-	return nil
+	return found, err
 }
 
 // prove proves a leaf by a ring of keys.

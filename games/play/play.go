@@ -1,0 +1,43 @@
+// Package play makes a round of a draw value: the house plays by it, and whoever
+// checks a round plays it again by the same code, on a server, on an auditor's
+// machine or in a player's browser.
+package play
+
+import (
+	"countroom/games/rounds"
+	"countroom/games/slots"
+	"countroom/rngcert/chance"
+)
+
+// Play plays rounds from their draw values, for the house and for whoever
+// checks it. What it holds after Round is valid until the next Round. The zero
+// Play is ready; one goroutine uses it.
+type Play struct {
+	Values  []rounds.Drawn
+	Outcome []byte // canonical JSON
+	Payout  int64  // minor units
+	Shown   slots.Round
+
+	expander chance.Expander
+}
+
+// Round plays the round that the draw value r decides.
+func (p *Play) Round(m *slots.Machine, r [32]byte, stake int64) error {
+	p.Values = p.Values[:0]
+	p.expander.Reset(r)
+	if err := m.Play((*recorder)(p), stake, &p.Shown); err != nil {
+		return err
+	}
+	p.Outcome = m.AppendOutcome(p.Outcome[:0], &p.Shown)
+	p.Payout = p.Shown.Payout
+	return nil
+}
+
+// recorder hands out integers and writes them down.
+type recorder Play
+
+func (p *recorder) Int(n uint32) uint32 {
+	v := p.expander.Int(n)
+	p.Values = append(p.Values, rounds.Drawn{Range: n, Value: v})
+	return v
+}
