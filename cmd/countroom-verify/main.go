@@ -16,6 +16,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"countroom/ledger/system"
@@ -58,6 +59,22 @@ Of both, the checkpoint's cosignatures by witnesses outside the house:
       --quorum N         how many of these must have cosigned, or it could not be
                          checked that there is one history
 
+  countroom-verify watch URL... --vkey FILE [flags]
+        follow a house, and check each new checkpoint and each new entry. The first URL is
+        followed; the others, mirrors or other ways to the same house, are compared with it,
+        and so is what the witnesses at --witness URL cosigned. Another --vkey begins another
+        house, with its URLs and its token. An alert is written to standard error, and:
+
+      --token FILE     of the house; without it the entries are not checked
+      --witness URL    a witness's address for monitors; may be given again
+      --witness VKEY   as below, with --quorum: what the house shows must be cosigned
+      --state DIR      what was seen is kept here, and gone through again at a start
+      --webhook URL    alerts are posted here as JSON, until they arrive
+      --metrics FILE   written after each round for Prometheus' node exporter
+      --interval TIME  between rounds (10s)
+      --silence TIME   that a house may go without a new checkpoint (1h); 0 is for ever
+      --once           one round; --stop ends with the first evidence
+
   countroom-verify evidence FILE [--vkey FILE [--history FILE]]
         check a file of evidence that a mirror, a watch or a witness kept: whether the house's
         key signed two histories. Exit status 1 says so, whoever wrote the file; 2 that it
@@ -96,7 +113,7 @@ could not be checked.
 `
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -105,6 +122,9 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == "seed" && !slices.Contains(args, "--help") {
 		return seed(ctx, args[1:], stdout, stderr)
+	}
+	if isWatch(args) {
+		return watching(ctx, args[1:], stdout, stderr)
 	}
 	a, err := parse(args)
 	switch {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"countroom/regulator/mirror"
+	"countroom/regulator/mirror/edge"
 	"countroom/regulator/verify"
 
 	"github.com/spf13/cobra"
@@ -31,6 +32,7 @@ type mirrorFlags struct {
 
 	listen, certificate, key string
 	plaintext                bool
+	tokens                   []string // of readers
 }
 
 func mirrorCommand() *cobra.Command {
@@ -104,14 +106,14 @@ func (f *mirrorFlags) config(log *slog.Logger) (cfg mirror.Config, err error) {
 		if token, err = oneLine("token", f.token); err != nil {
 			return cfg, err
 		}
-		cfg.Readers = []string{token}
+		f.tokens = []string{token}
 	}
 	if f.readers != "" {
 		b, err := os.ReadFile(f.readers)
 		if err != nil {
 			return cfg, fmt.Errorf("--readers: %w", err)
 		}
-		if cfg.Readers = strings.Fields(string(b)); len(cfg.Readers) == 0 {
+		if f.tokens = strings.Fields(string(b)); len(f.tokens) == 0 {
 			return cfg, fmt.Errorf("--readers: %s: expected a token on each line", f.readers)
 		}
 	}
@@ -199,8 +201,8 @@ func (f *mirrorFlags) run(ctx context.Context, log *slog.Logger) error {
 
 func (f *mirrorFlags) serve(m *mirror.Mirror, lis net.Listener, log *slog.Logger) (shut func(), err error) {
 	mux := http.NewServeMux()
-	m.Mount(mux)
-	server := mirror.Server(mux)
+	edge.Mount(mux, m, f.tokens)
+	server := edge.Server(mux)
 	if f.certificate != "" {
 		cert, err := tls.LoadX509KeyPair(f.certificate, f.key)
 		if err != nil {

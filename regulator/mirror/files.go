@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"countroom/ledger/tlog"
@@ -157,20 +156,23 @@ func (m *Mirror) prune(size uint64) error {
 	return nil
 }
 
-// stored reads a file of the log, nil if it is not there or longer than it may be.
-func (m *Mirror) stored(ctx context.Context, path string, limit int) []byte {
+// VKey is the verifier key that the log is checked by.
+func (m *Mirror) VKey() string { return m.cfg.VKeys[0] }
+
+// Origin is the log's name.
+func (m *Mirror) Origin() string { return m.origin }
+
+// Log is the log as it is in the directory: what is under Head is true.
+func (m *Mirror) Log() verify.Source { return m.files() }
+
+// Leaves reports whether the mirror has entries and blobs.
+func (m *Mirror) Leaves() bool { return m.cfg.Leaves }
+
+// Stored reads a file of the log, nil if it is not there or longer than it may be.
+func (m *Mirror) Stored(ctx context.Context, path string, limit int) []byte {
 	data, err := m.files().Read(ctx, nil, path, limit)
 	if err != nil {
 		return nil
 	}
 	return data
-}
-
-// bearer returns the token of an Authorization header.
-func bearer(header string) string {
-	token, ok := strings.CutPrefix(header, "Bearer ")
-	if !ok {
-		return ""
-	}
-	return token
 }

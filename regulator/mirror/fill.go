@@ -27,7 +27,7 @@ func (m *Mirror) complete(ctx context.Context, h evidence.Head, tree *evidence.T
 		}
 		index := h.Size >> (8 * level) / tlog.TileWidth
 		path := tlog.TilePath(level, index, len(edge)/hashSize)
-		if !bytes.Equal(m.stored(ctx, path, len(edge)), edge) {
+		if !bytes.Equal(m.Stored(ctx, path, len(edge)), edge) {
 			if err := m.write(path, edge, 0o644); err != nil {
 				return err
 			}
@@ -90,7 +90,7 @@ func (m *Mirror) below(ctx context.Context, tree *evidence.Tree, level int, inde
 // tile returns a full tile, from here or from the house, which is then kept.
 func (m *Mirror) tile(ctx context.Context, tree *evidence.Tree, level int, index uint64, over []byte) ([]byte, error) {
 	path := tlog.TilePath(level, index, tlog.TileWidth)
-	if data := m.stored(ctx, path, tlog.TileWidth*hashSize); data != nil {
+	if data := m.Stored(ctx, path, tlog.TileWidth*hashSize); data != nil {
 		if err := tree.Under(level, index, data, over); err == nil {
 			return data, nil
 		}
@@ -103,12 +103,12 @@ func (m *Mirror) tile(ctx context.Context, tree *evidence.Tree, level int, index
 	if err := tree.Under(level, index, data, over); err != nil {
 		return nil, err
 	}
-	m.m.fetched.WithLabelValues("tile").Inc()
+	m.counts.change(func(n *Counts) { n.Fetched["tile"]++ })
 	return data, m.write(path, data, 0o644)
 }
 
 func (m *Mirror) damaged(path string) {
-	m.m.damaged.Inc()
+	m.counts.change(func(n *Counts) { n.Damaged++ })
 	m.cfg.Log.Warn("a file in the directory is damaged and is fetched again", "file", path)
 }
 
@@ -144,7 +144,7 @@ func (m *Mirror) blocks(ctx context.Context, tree *evidence.Tree, list []*block)
 			}
 		}
 		for _, digest := range b.blobs {
-			if sha256.Sum256(m.stored(ctx, verify.BlobPath(digest), verify.BlobMost)) != digest && len(m.missing) < missingMost {
+			if sha256.Sum256(m.Stored(ctx, verify.BlobPath(digest), verify.BlobMost)) != digest && len(m.missing) < missingMost {
 				m.missing[digest] = true
 			}
 		}
@@ -165,7 +165,7 @@ func (m *Mirror) block(ctx context.Context, tree *evidence.Tree, b *block) (err 
 	width := len(b.tile) / hashSize
 	path := tlog.EntriesPath(b.index, width)
 	var leaves [][]byte
-	if data := m.stored(ctx, path, verify.BundleMost); data != nil {
+	if data := m.Stored(ctx, path, verify.BundleMost); data != nil {
 		if leaves, err = tlog.ParseBundle(data); err == nil {
 			err = b.check(path, data, leaves)
 		}
@@ -185,7 +185,7 @@ func (m *Mirror) block(ctx context.Context, tree *evidence.Tree, b *block) (err 
 		if err := b.check(path, data, leaves); err != nil {
 			return err
 		}
-		m.m.fetched.WithLabelValues("entries").Inc()
+		m.counts.change(func(n *Counts) { n.Fetched["entries"]++ })
 		if err := m.write(path, data, 0o640); err != nil {
 			return err
 		}
@@ -252,12 +252,12 @@ func (m *Mirror) blobs(ctx context.Context) error {
 			if err := m.write(path, data, 0o640); err != nil {
 				return err
 			}
-			m.m.fetched.WithLabelValues("blob").Inc()
+			m.counts.change(func(n *Counts) { n.Fetched["blob"]++ })
 			delete(m.missing, digest)
 			continue
 		}
 		last = err
 	}
-	m.m.missing.Set(float64(len(m.missing)))
+	m.counts.change(func(n *Counts) { n.Missing = len(m.missing) })
 	return last
 }

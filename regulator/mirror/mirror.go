@@ -1,7 +1,6 @@
 // Package mirror follows the published log of a house into a directory of plain
-// files, keeps nothing there that it has not verified, and serves it read-only: so
-// that a content network, an edge machine or a regulator's own web server can carry
-// the reads. It needs nothing of the house but what the house publishes.
+// files and keeps nothing there that it has not verified: so that a content network,
+// an edge machine or a regulator's own web server can carry the reads (package edge). It needs nothing of the house but what the house publishes.
 //
 // The directory is the log as c2sp.org/tlog-tiles has it:
 //
@@ -53,11 +52,7 @@ type Config struct {
 	// house's newest cosigned head is followed.
 	Trust verify.Trust
 	// Leaves has entries and blobs mirrored, too: the source lets us have them.
-	Leaves bool
-	// Readers are the bearer tokens that entries and blobs are served for; without
-	// any they are served to everybody.
-	Readers []string
-
+	Leaves   bool
 	Workers  int           // bundles at once, default 8
 	Patience time.Duration // for one resource of the source, default a minute
 	Settle   time.Duration // before a smaller head is asked for again, default a second
@@ -73,7 +68,7 @@ type Mirror struct {
 	lock      *os.File
 	src       verify.Source // with patience
 	cosigners []*tlog.Cosigner
-	m         *metrics
+	counts    counts
 
 	head     atomic.Pointer[evidence.Head] // complete, and served
 	accepted evidence.Head                 // not behind head
@@ -86,6 +81,7 @@ type Mirror struct {
 	missing  map[[32]byte]bool
 	offered  evidence.Head // signed, and being held against the accepted one
 	alarms   int           // that this process raised
+	kept     map[string]kept
 
 	dirtyMu sync.Mutex
 	dirty   map[string]bool // folders in which names are not durable yet
@@ -109,7 +105,7 @@ func Open(ctx context.Context, cfg Config) (_ *Mirror, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	m := &Mirror{cfg: cfg, chain: &verify.Chain{}, m: newMetrics(), missing: map[[32]byte]bool{}, dirty: map[string]bool{}}
+	m := &Mirror{cfg: cfg, counts: counts{n: Counts{Refusals: map[string]uint64{}, Fetched: map[string]uint64{}}}, chain: &verify.Chain{}, kept: map[string]kept{}, missing: map[[32]byte]bool{}, dirty: map[string]bool{}}
 	m.src = patient{cfg.Source, cfg.Patience}
 	for _, vkey := range cfg.Trust.Witnesses {
 		c, err := tlog.NewCosigner(vkey)
@@ -145,7 +141,7 @@ func Open(ctx context.Context, cfg Config) (_ *Mirror, err error) {
 		return nil, err
 	}
 	vkey := []byte(m.cfg.VKeys[0] + "\n")
-	if bytes.Equal(m.stored(ctx, "vkey", verify.CheckpointMost), vkey) {
+	if bytes.Equal(m.Stored(ctx, "vkey", verify.CheckpointMost), vkey) {
 		return m, nil
 	}
 	return m, m.write("vkey", vkey, 0o644)
@@ -239,15 +235,20 @@ func (m *Mirror) load() error {
 		}
 		if name == m.path("checkpoint") {
 			m.head.Store(&h)
-			m.m.size.Set(float64(c.Size))
 		}
 	}
 	if len(names) > 0 && m.accepted.Note == nil {
 		return fmt.Errorf("%s holds a log, and none of its checkpoints is signed by %s: was another verifier key given?", m.cfg.Dir, strings.Join(m.signers(), ", "))
 	}
-	kept, err := filepath.Glob(m.path("evidence", "*.json"))
-	m.m.evidence.Set(float64(len(kept)))
+	_, err = m.evidenceFiles()
 	return err
+}
+
+// Signed opens a checkpoint that one of the log's keys signed, wherever it was
+// shown, and names those keys. It is not for another goroutine than Round's.
+func (m *Mirror) Signed(msg []byte) (c tlog.Checkpoint, vkeys []string, err error) {
+	c, err = m.open(msg)
+	return c, m.signers(), err
 }
 
 // signers are the keys that may sign the next head.
@@ -309,7 +310,7 @@ func (m *Mirror) Round(ctx context.Context) error {
 	if err != nil {
 		return m.refuse(err)
 	}
-	m.m.done.Set(float64(m.cfg.Clock().Unix()))
+	m.counts.change(func(n *Counts) { n.Done = m.cfg.Clock().Unix() })
 	return nil
 }
 
@@ -542,6 +543,5 @@ func (m *Mirror) publish(h evidence.Head) error {
 		}
 	}
 	m.head.Store(&h)
-	m.m.size.Set(float64(h.Size))
 	return m.prune(h.Size)
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"countroom/ledger/tlog"
 	"countroom/regulator/evidence"
@@ -55,7 +56,8 @@ func (e *badEntries) Error() string {
 	return fmt.Sprintf("%s: an entry has the hash %x, and its leaf %x", e.path, e.found, e.expected)
 }
 
-func reasonOf(err error) string {
+// ReasonOf names what went wrong with a source.
+func ReasonOf(err error) string {
 	switch {
 	case errors.Is(err, errDisk):
 		return Disk
@@ -93,16 +95,30 @@ func (m *Mirror) refuse(err error) error {
 		*r = Refusal{Reason: evidence.BadData, Err: err}
 		r.Evidence = evidence.Bad(m.signers(), m.cfg.Clock(), m.accepted, entries.path, entries.data, fmt.Sprintf("%x", entries.expected), fmt.Sprintf("%x", entries.found))
 	default:
-		*r = Refusal{Reason: reasonOf(err), Err: err}
+		*r = Refusal{Reason: ReasonOf(err), Err: err}
 	}
-	m.m.refusals.WithLabelValues(r.Reason).Inc()
+	m.counts.change(func(n *Counts) { n.Refusals[r.Reason]++ })
 	if r.Evidence != nil {
 		m.alarms++
-		if r.File, err = m.keep(r.Evidence); err != nil {
-			r.Err = fmt.Errorf("%w (the evidence could not be kept: %w)", r.Err, err)
+		// A fork that grows is another one at each look.
+		if last, ok := m.kept[r.Reason]; ok && m.cfg.Clock().Sub(last.at) < m.cfg.Keep {
+			r.Evidence, r.File = last.file, last.name
+			return r
 		}
+		if r.File, err = m.Keep(r.Evidence); err != nil {
+			r.Err = fmt.Errorf("%w (the evidence could not be kept: %w)", r.Err, err)
+			return r
+		}
+		m.kept[r.Reason] = kept{m.cfg.Clock(), r.Evidence, r.File}
 	}
 	return r
+}
+
+// kept is evidence of one kind that was kept last.
+type kept struct {
+	at   time.Time
+	file *evidence.File
+	name string
 }
 
 // headOf returns the signed note of a head that is being worked on.
@@ -118,14 +134,14 @@ func (m *Mirror) headOf(c tlog.Checkpoint) evidence.Head {
 // evidenceMost bounds the files of evidence: a hostile server has no end of it.
 const evidenceMost = 256
 
-// keep writes an evidence file, once, for the eyes of the mirror's owner: there may
+// Keep writes an evidence file, once, for the eyes of the mirror's owner: there may
 // be entries in it.
-func (m *Mirror) keep(f *evidence.File) (string, error) {
+func (m *Mirror) Keep(f *evidence.File) (string, error) {
 	name := filepath.Join("evidence", f.Name())
 	if _, err := os.Lstat(m.path(name)); err == nil {
 		return m.path(name), nil
 	}
-	kept, err := filepath.Glob(m.path("evidence", "*.json"))
+	kept, err := m.evidenceFiles()
 	if err != nil {
 		return "", err
 	}
@@ -139,6 +155,6 @@ func (m *Mirror) keep(f *evidence.File) (string, error) {
 	if err := m.write(name, b, 0o600); err != nil {
 		return "", err
 	}
-	m.m.evidence.Set(float64(len(kept) + 1))
+	m.counts.change(func(n *Counts) { n.Evidence = len(kept) + 1 })
 	return m.path(name), m.sync()
 }

@@ -111,6 +111,7 @@ func newReplay(report *Report, opts Options, v note.Verifier, all []kept) *repla
 // run streams the log: workers fetch bundles and do with each what needs no
 // order, and this goroutine takes them in order.
 func (r *replay) run(ctx context.Context, src Source, head tlog.Checkpoint) error {
+	r.complete = false
 	r.blobs = blobs{ctx, src}
 	r.compare = newCompare(r.report, r.kept, head)
 	r.builder.OnTile = func(t tlog.Tile) {
@@ -124,6 +125,7 @@ func (r *replay) run(ctx context.Context, src Source, head tlog.Checkpoint) erro
 	defer running.Wait()
 	defer cancel()
 
+	from := r.builder.Size() / tlog.TileWidth * tlog.TileWidth // the bundle in which the log ended
 	depth := 2*r.opts.Workers + 2
 	free, todo, ordered := make(chan *bundle, depth), make(chan *bundle), make(chan *bundle, depth)
 	for range depth {
@@ -132,7 +134,7 @@ func (r *replay) run(ctx context.Context, src Source, head tlog.Checkpoint) erro
 	running.Go(func() {
 		defer close(todo)
 		defer close(ordered)
-		for base := uint64(0); base < head.Size; base += tlog.TileWidth {
+		for base := from; base < head.Size; base += tlog.TileWidth {
 			select {
 			case b := <-free:
 				b.base, b.width = base, int(min(head.Size-base, tlog.TileWidth))
@@ -226,6 +228,9 @@ func (r *replay) bundle(b *bundle) {
 	faults := b.faults
 	for i := range b.width {
 		index := b.base + uint64(i)
+		if index < r.builder.Size() {
+			continue // it was there when the log ended in this bundle
+		}
 		if r.compare.wants(index) {
 			r.compare.root(index, r.builder.Root())
 		}

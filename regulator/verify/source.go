@@ -73,14 +73,20 @@ func (d dir) Read(ctx context.Context, buf []byte, path string, limit int) ([]by
 // which may be empty, goes with requests for entries only. The server may be
 // hostile: it can make a check fail, but not make it take endless time for one
 // resource or memory beyond the limits of one.
-func HTTP(base, token string) (Source, error) {
+func HTTP(base, token string) (Source, error) { return over(base, "/log", token) }
+
+// Resources are those under a URL that is no house's, such as a witness's for
+// monitors, within the same bounds.
+func Resources(base string) (Source, error) { return over(base, "", "") }
+
+func over(base, folder, token string) (Source, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("%q: expected the URL of a house, such as https://house.example", base)
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/")
-	if !strings.HasSuffix(u.Path, "/log") {
-		u.Path += "/log"
+	if !strings.HasSuffix(u.Path, folder) {
+		u.Path += folder
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 64

@@ -8,13 +8,11 @@
 package verify
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
-	"runtime"
 
 	"countroom/ledger/entry"
 	"countroom/ledger/tlog"
@@ -214,60 +212,13 @@ func newReport() *Report {
 // findings; an error, which is an ErrUnchecked or the context's, says that some
 // of the log could not be checked, and the report holds what was.
 func Log(ctx context.Context, src Source, opts Options) (*Report, error) {
-	report := newReport()
-	v, err := tlog.NewVerifier(opts.VKey)
+	f, err := Follow(opts)
 	if err != nil {
-		return report, unchecked("%w", err)
-	}
-	report.Origin = v.Name()
-	if opts.Workers <= 0 {
-		opts.Workers = runtime.GOMAXPROCS(0)
-	}
-	known, err := readKnown(opts.Known, v)
-	if err != nil {
-		return report, err
-	}
-	witnesses, err := opts.Trust.cosigners()
-	if err != nil {
-		return report, err
+		return f.r.report, err
 	}
 	msg, err := src.Read(ctx, nil, "checkpoint", CheckpointMost)
 	if err != nil {
-		return report, unchecked("%w", err)
+		return f.r.report, unchecked("%w", err)
 	}
-	head, err := tlog.Open(msg, v)
-	r := newReplay(report, opts, v, known)
-	if errors.Is(err, tlog.ErrSignature) {
-		r.stranger = err
-		// Where it has a line of the name by another key, the log may lead to that.
-		if name, key := tlog.SignedUnder(msg, v); key || !name {
-			return r.unsigned(), nil
-		}
-		head, err = tlog.Peek(msg)
-	}
-	if err != nil {
-		return report, unchecked("%w", err)
-	}
-	report.Size, report.Root = head.Size, Hex(head.Root)
-	err = r.run(ctx, src, head)
-	if r.complete && !r.signed(msg, head) && !r.unread {
-		return r.unsigned(), nil
-	}
-	if r.stranger != nil { // anybody could have made what was read so far
-		*report = *newReport()
-		report.Origin = v.Name()
-		return report, unchecked("the checkpoint is not signed by %s+%08x, and whether the log leads to the key that signed it is not known: %w", v.Name(), v.KeyHash(), err)
-	}
-	cosigned, alone := opts.Trust.look(msg, witnesses, head.Size)
-	report.Cosignatures = cosigned
-	var forged *Finding
-	if errors.As(alone, &forged) {
-		report.find(*forged)
-		alone = nil
-	}
-	err = cmp.Or(err, r.finish(), alone)
-	if report.Replayed > 0 {
-		report.Warnings = append(report.Warnings, cosigned.early(report.Last)...)
-	}
-	return report, err
+	return f.Advance(ctx, src, msg)
 }

@@ -1,4 +1,6 @@
-package mirror
+// Package edge serves a mirror read-only, by the rules of the house: tiles and
+// checkpoints to everybody, entries and blobs to readers with a token.
+package edge
 
 import (
 	"crypto/sha256"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"countroom/ledger/tlog"
+	"countroom/regulator/mirror"
 	"countroom/regulator/verify"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,19 +29,23 @@ const (
 	cacheEntries = "private, max-age=31536000, immutable"
 )
 
-// Mount puts the mirror's resources on a mux:
+// Mount puts a mirror's resources on a mux. Readers are the bearer tokens that
+// entries and blobs are served for; without any they are served to everybody.
 //
 //	GET /log/…     the log, as the house serves it
 //	GET /healthz   200 when there is a complete head
 //	GET /metrics   for Prometheus
-func (m *Mirror) Mount(mux *http.ServeMux) {
-	mux.HandleFunc("GET /log/checkpoint", m.serveHead)
-	mux.HandleFunc("GET /log/cosigned", m.serveHead)
+func Mount(mux *http.ServeMux, m *mirror.Mirror, readers []string) {
+	s := &server{m, readers}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collector{m})
+	mux.HandleFunc("GET /log/checkpoint", s.serveHead)
+	mux.HandleFunc("GET /log/cosigned", s.serveHead)
 	mux.HandleFunc("GET /log/vkey", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, textType, cacheHead, []byte(m.cfg.VKeys[0]+"\n"))
+		answer(w, textType, cacheHead, []byte(m.VKey()+"\n"))
 	})
-	mux.HandleFunc("GET /log/tile/", m.serveTile)
-	mux.HandleFunc("GET /log/blob/{digest}", m.serveBlob)
+	mux.HandleFunc("GET /log/tile/", s.serveTile)
+	mux.HandleFunc("GET /log/blob/{digest}", s.serveBlob)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if m.Head() == nil {
 			problem(w, http.StatusServiceUnavailable, "there is no complete head yet")
@@ -46,7 +53,7 @@ func (m *Mirror) Mount(mux *http.ServeMux) {
 		}
 		answer(w, textType, cacheHead, []byte("ok\n"))
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.m.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
@@ -56,6 +63,8 @@ func (m *Mirror) Mount(mux *http.ServeMux) {
 		problem(w, http.StatusNotFound, "there is no such resource")
 	})
 }
+
+const hashSize = len(tlog.Hash{})
 
 const (
 	textType  = "text/plain; charset=utf-8"
@@ -91,8 +100,8 @@ func problem(w http.ResponseWriter, status int, detail string) {
 	w.Write(b)
 }
 
-func (m *Mirror) serveHead(w http.ResponseWriter, _ *http.Request) {
-	h := m.Head()
+func (s *server) serveHead(w http.ResponseWriter, _ *http.Request) {
+	h := s.mirror.Head()
 	if h == nil {
 		problem(w, http.StatusNotFound, "there is no complete head yet")
 		return
@@ -101,17 +110,17 @@ func (m *Mirror) serveHead(w http.ResponseWriter, _ *http.Request) {
 }
 
 // admitted holds a request for entries to the rule of the house.
-func (m *Mirror) admitted(w http.ResponseWriter, r *http.Request) bool {
-	if !m.cfg.Leaves {
+func (s *server) admitted(w http.ResponseWriter, r *http.Request) bool {
+	if !s.mirror.Leaves() {
 		problem(w, http.StatusNotFound, "this mirror has tiles only")
 		return false
 	}
-	if len(m.cfg.Readers) == 0 {
+	if len(s.readers) == 0 {
 		return true
 	}
 	given := sha256.Sum256([]byte(bearer(r.Header.Get("Authorization"))))
 	good := 0
-	for _, token := range m.cfg.Readers {
+	for _, token := range s.readers {
 		want := sha256.Sum256([]byte(token))
 		good |= subtle.ConstantTimeCompare(given[:], want[:])
 	}
@@ -122,18 +131,18 @@ func (m *Mirror) admitted(w http.ResponseWriter, r *http.Request) bool {
 	return good == 1
 }
 
-func (m *Mirror) serveTile(w http.ResponseWriter, r *http.Request) {
+func (s *server) serveTile(w http.ResponseWriter, r *http.Request) {
 	res, err := tlog.ParsePath(strings.TrimPrefix(r.URL.EscapedPath(), "/log/"))
 	entries := err == nil && res.Kind == tlog.KindEntries
-	if entries && !m.admitted(w, r) {
+	if entries && !s.admitted(w, r) {
 		return
 	}
-	h := m.Head()
+	h := s.mirror.Head()
 	if err != nil || h == nil || res.Level > 7 || !within(res, h.Size) {
 		problem(w, http.StatusNotFound, "there is no such tile under the head of this mirror")
 		return
 	}
-	data := m.resource(r, res, h.Size)
+	data := s.resource(r, res, h.Size)
 	if data == nil {
 		problem(w, http.StatusNotFound, "the tile is not there")
 		return
@@ -157,19 +166,19 @@ func within(r tlog.Resource, size uint64) bool {
 
 // resource reads a tile or bundle. A part that is not there by itself begins a
 // larger one that is.
-func (m *Mirror) resource(r *http.Request, res tlog.Resource, size uint64) []byte {
+func (s *server) resource(r *http.Request, res tlog.Resource, size uint64) []byte {
 	newest := tlog.TileWidth
 	if have := size >> (8 * res.Level); res.Index == have/tlog.TileWidth {
 		newest = int(have % tlog.TileWidth)
 	}
 	for _, width := range []int{res.Width, newest, tlog.TileWidth} {
 		if res.Kind == tlog.KindTile {
-			if data := m.stored(r.Context(), tlog.TilePath(res.Level, res.Index, width), width*hashSize); len(data) == width*hashSize {
+			if data := s.mirror.Stored(r.Context(), tlog.TilePath(res.Level, res.Index, width), width*hashSize); len(data) == width*hashSize {
 				return data[:res.Width*hashSize]
 			}
 			continue
 		}
-		data := m.stored(r.Context(), tlog.EntriesPath(res.Index, width), verify.BundleMost)
+		data := s.mirror.Stored(r.Context(), tlog.EntriesPath(res.Index, width), verify.BundleMost)
 		if leaves, err := tlog.ParseBundle(data); err == nil && len(leaves) == width {
 			if width == res.Width {
 				return data
@@ -184,19 +193,33 @@ func (m *Mirror) resource(r *http.Request, res tlog.Resource, size uint64) []byt
 	return nil
 }
 
-func (m *Mirror) serveBlob(w http.ResponseWriter, r *http.Request) {
-	if !m.admitted(w, r) {
+func (s *server) serveBlob(w http.ResponseWriter, r *http.Request) {
+	if !s.admitted(w, r) {
 		return
 	}
 	name := r.PathValue("digest")
 	digest, err := hex.DecodeString(name)
 	if err == nil && len(digest) == sha256.Size && hex.EncodeToString(digest) == name {
-		if data := m.stored(r.Context(), verify.BlobPath([32]byte(digest)), verify.BlobMost); data != nil {
+		if data := s.mirror.Stored(r.Context(), verify.BlobPath([32]byte(digest)), verify.BlobMost); data != nil {
 			answer(w, octetType, cacheEntries, data)
 			return
 		}
 	}
 	problem(w, http.StatusNotFound, "there is no such blob")
+}
+
+type server struct {
+	mirror  *mirror.Mirror
+	readers []string
+}
+
+// bearer returns the token of an Authorization header.
+func bearer(header string) string {
+	token, ok := strings.CutPrefix(header, "Bearer ")
+	if !ok {
+		return ""
+	}
+	return token
 }
 
 // Server returns an HTTP server with limits on what a client may hold up.
@@ -207,28 +230,43 @@ func Server(h http.Handler) *http.Server {
 	}
 }
 
-type metrics struct {
-	registry *prometheus.Registry
-	size     prometheus.Gauge
-	done     prometheus.Gauge
-	evidence prometheus.Gauge
-	missing  prometheus.Gauge
-	damaged  prometheus.Counter
-	refusals *prometheus.CounterVec
-	fetched  *prometheus.CounterVec
+// collector shows what a mirror counts.
+type collector struct{ mirror *mirror.Mirror }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("countroom_mirror_"+name, help, labels, nil)
 }
 
-func newMetrics() *metrics {
-	m := &metrics{
-		registry: prometheus.NewRegistry(),
-		size:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "countroom_mirror_size", Help: "Entries under the newest complete head."}),
-		done:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "countroom_mirror_done_seconds", Help: "Unix time of the last round in which everything that the house shows was here. Alarm when it is old."}),
-		evidence: prometheus.NewGauge(prometheus.GaugeOpts{Name: "countroom_mirror_evidence_files", Help: "Files of evidence in the directory. Alarm on any."}),
-		missing:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "countroom_mirror_missing_blobs", Help: "Blobs that entries name and the house does not give."}),
-		damaged:  prometheus.NewCounter(prometheus.CounterOpts{Name: "countroom_mirror_damaged_files_total", Help: "Files of the directory that were damaged and fetched again."}),
-		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "countroom_mirror_refusals_total", Help: "Rounds that came to nothing, by reason."}, []string{"reason"}),
-		fetched:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "countroom_mirror_fetched_total", Help: "Files that were verified and kept."}, []string{"kind"}),
+var (
+	sizeDesc     = desc("size", "Entries under the newest complete head.")
+	doneDesc     = desc("done_seconds", "Unix time of the last round in which everything that the house shows was here. Alarm when it is old.")
+	evidenceDesc = desc("evidence_files", "Files of evidence in the directory. Alarm on any.")
+	missingDesc  = desc("missing_blobs", "Blobs that entries name and the house does not give.")
+	damagedDesc  = desc("damaged_files_total", "Files of the directory that were damaged and fetched again.")
+	refusalsDesc = desc("refusals_total", "Rounds that came to nothing, by reason.", "reason")
+	fetchedDesc  = desc("fetched_total", "Files that were verified and kept.", "kind")
+)
+
+// Describe implements prometheus.Collector.
+func (c collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{sizeDesc, doneDesc, evidenceDesc, missingDesc, damagedDesc, refusalsDesc, fetchedDesc} {
+		ch <- d
 	}
-	m.registry.MustRegister(m.size, m.done, m.evidence, m.missing, m.damaged, m.refusals, m.fetched)
-	return m
+}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	n := c.mirror.Counts()
+	gauge := func(d *prometheus.Desc, v float64) { ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
+	gauge(sizeDesc, float64(n.Size))
+	gauge(doneDesc, float64(n.Done))
+	gauge(evidenceDesc, float64(n.Evidence))
+	gauge(missingDesc, float64(n.Missing))
+	ch <- prometheus.MustNewConstMetric(damagedDesc, prometheus.CounterValue, float64(n.Damaged))
+	for reason, v := range n.Refusals {
+		ch <- prometheus.MustNewConstMetric(refusalsDesc, prometheus.CounterValue, float64(v), reason)
+	}
+	for kind, v := range n.Fetched {
+		ch <- prometheus.MustNewConstMetric(fetchedDesc, prometheus.CounterValue, float64(v), kind)
+	}
 }
