@@ -404,7 +404,7 @@ func TestTheCheckerSeesFaults(t *testing.T) {
 	for _, c := range []struct{ schema, value string }{
 		{"NewSpin", `{}`}, {"NewSpin", `{"stake":0}`}, {"NewSpin", `{"stake":1.0}`}, {"NewSpin", `{"stake":"1"}`}, {"NewSpin", `{"stake":9007199254740992}`},
 		{"NewSpin", `{"stake":1,"x":1}`}, {"NewSpin", `[]`}, {"NewPlayer", `{"id":"-","currency":"EUR"}`}, {"GameState", `{"state":"on","reason":"x"}`},
-		{"Next", `1`}, {"Next", `"x"`}, {"Entries", `{"items":[{}],"next":null}`}, {"Epoch", `{"epoch":1,"status":"active","committed":1,"activated":null,"closed":null,"revealed":null}`},
+		{"Next", `1`}, {"Next", `"x"`}, {"Entries", `{"items":[{}],"next":null}`}, {"Epoch", `{"epoch":1,"status":"active","committed":1,"activated":null,"closed":null,"revealed":null,"halted":null,"abandoned":null}`},
 	} {
 		v, err := decodeJSON([]byte(c.value))
 		if err != nil {

@@ -69,6 +69,8 @@ var refusals = []struct {
 	{ledger.ErrStopped, &problem{name: "stopped", status: 503, title: "The ledger accepts no commands", about: "Nothing was accepted. Repeat the request with the same key when the server is back.", retry: 5, outcome: notAccepted}},
 	{ledger.ErrPassive, &problem{name: "passive", status: 503, title: "This machine of the pair does not write", about: "Nothing was accepted. Repeat the request with the same key; the machine that writes is being elected.", retry: 1, outcome: notAccepted}},
 	{epoch.ErrNoEpoch, &problem{name: "no-seed-epoch", status: 503, title: "No seed epoch is active", about: "Nothing was accepted. Play stops until the house has committed to a seed.", retry: 1, outcome: notAccepted}},
+	{epoch.ErrHalted, &problem{name: "seed-halted", status: 503, title: "A seed epoch is halted", about: "Nothing was accepted. Play stops until two officers of the house have ended or abandoned the epoch.", retry: 30, outcome: notAccepted}},
+	{house.ErrSealed, &problem{name: "seed-sealed", status: 503, title: "The secret of a seed epoch does not open", about: "Nothing was accepted. Play stops until the device that sealed it is back, or two officers of the house have abandoned the epoch.", retry: 30, outcome: notAccepted}},
 	{noise.ErrStopped, &problem{name: "entropy-failed", status: 503, title: "Too few sources of entropy are healthy", about: "Nothing was accepted. Play stops until enough of them have passed their tests again.", retry: 5, outcome: notAccepted}},
 	{errPatience, &problem{name: "timeout", status: 503, title: "The answer takes too long", about: "Repeat the request later.", retry: 5}},
 	{ledger.ErrNotFound, notFound},

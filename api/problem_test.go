@@ -49,6 +49,9 @@ var shown = map[string]struct {
 	"rounds.ErrGameDisabled":    {rounds.ErrGameDisabled, "game-disabled", 409},
 	"wallet.ErrFunds":           {wallet.ErrFunds, "insufficient-funds", 409},
 	"epoch.ErrNoEpoch":          {epoch.ErrNoEpoch, "no-seed-epoch", 503},
+	"epoch.ErrHalted":           {epoch.ErrHalted, "seed-halted", 503},
+	"house.ErrSealed":           {house.ErrSealed, "seed-sealed", 503},
+	"house.ErrOpens":            {house.ErrOpens, "internal-error", 500}, // of commands on the machine itself
 	"noise.ErrStopped":          {noise.ErrStopped, "entropy-failed", 503},
 	"slots.ErrStake":            {slots.ErrStake, "stake-not-offered", 422},
 	"slots.ErrDraw":             {slots.ErrDraw, "internal-error", 500},

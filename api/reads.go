@@ -253,7 +253,7 @@ func (s *Server) getEpoch(c echo.Context) error {
 	for _, step := range []struct {
 		name string
 		ledger.Receipt
-	}{{"active", v.Activated}, {"closed", v.Closed}, {"revealed", v.Revealed}} {
+	}{{"active", v.Activated}, {"closed", v.Closed}, {"revealed", v.Revealed}, {"abandoned", v.Abandoned}} {
 		if step.Leaf != nil {
 			status = step.name
 		}
@@ -263,6 +263,8 @@ func (s *Server) getEpoch(c echo.Context) error {
 	out = appendEntryOrNull(append(out, `,"activated":`...), &v.Activated)
 	out = appendEntryOrNull(append(out, `,"closed":`...), &v.Closed)
 	out = appendEntryOrNull(append(out, `,"revealed":`...), &v.Revealed)
+	out = appendEntryOrNull(append(out, `,"halted":`...), &v.Halted)
+	out = appendEntryOrNull(append(out, `,"abandoned":`...), &v.Abandoned)
 	return writeJSON(c, append(out, '}'))
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"countroom/api/relay"
+	"countroom/games/house"
 	"countroom/ledger"
 	"countroom/ledger/replica"
 	"countroom/ledger/store"
@@ -216,6 +217,11 @@ func (p *Pair) role(r replica.Role) {
 			p.settle(true, "")
 			p.mu.Unlock()
 			p.log.Info("this machine writes", "node", p.pc.Seat.Name, "term", r.Term, "planned", planned, "after", time.Since(start))
+			// The other machine may open what this one cannot. If it cannot either, this
+			// one writes on, and officers decide.
+			if err := a.House.Ready(); errors.Is(err, house.ErrSealed) {
+				p.giveWay(err)
+			}
 		case ctx.Err() == nil && a.Ledger.Ready() == nil:
 			p.giveWay(fmt.Errorf("taking over in term %d: %w", r.Term, err))
 		default:
@@ -252,7 +258,7 @@ func (p *Pair) giveWay(why error) {
 	p.mu.Lock()
 	p.unfit, p.unfitUntil = why, time.Now().Add(10*time.Second)
 	p.mu.Unlock()
-	p.log.Error("this machine cannot write and gives way", "node", p.pc.Seat.Name, "error", why)
+	p.log.Error("this machine cannot do all it should and gives way", "node", p.pc.Seat.Name, "error", why)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()

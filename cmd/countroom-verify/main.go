@@ -19,8 +19,10 @@ import (
 	"syscall"
 	"time"
 
+	"countroom/games/rounds"
 	"countroom/ledger/system"
 	"countroom/regulator/verify"
+	"countroom/rngcert/epoch"
 	"countroom/rngcert/escrow"
 )
 
@@ -37,6 +39,8 @@ const usage = `countroom-verify checks the records of a casino without trusting 
         check a saved answer: that the entry in it is in the house's signed log.
         FILE - reads standard input. Where the house has exchanged its key since, its
         history ("countroom keys list --history") leads from --vkey to the new one.
+        A round is UNPROVABLE where FILE, a JSON list, also has the answer about its epoch
+        (GET /v1/epochs/N) and that was abandoned.
 
   countroom-verify log URL|DIR --vkey FILE [flags]
         check a whole log, of a house at URL or saved in DIR: every entry, balance,
@@ -230,9 +234,21 @@ func receipt(a *arguments, stdin io.Reader, stdout, stderr io.Writer) int {
 		}
 		return ring.ReceiptBy(data, trust)
 	}()
+	abandoned := map[uint64]uint64{} // epochs, by answers about them, with their entries
 	for i := range proofs {
-		if proofs[i].Record != nil {
-			printProof(stdout, &proofs[i])
+		if r, ok := proofs[i].Record.(*epoch.Abandoned); ok {
+			abandoned[r.Epoch] = proofs[i].Index
+		}
+	}
+	unprovable := false
+	for i := range proofs {
+		if proofs[i].Record == nil {
+			continue
+		}
+		printProof(stdout, &proofs[i])
+		if r, ok := proofs[i].Record.(*rounds.Settled); ok && abandoned[r.Draw.Epoch] != 0 {
+			unprovable = true
+			fmt.Fprintf(stdout, "  UNPROVABLE: two officers abandoned epoch %d in entry %d, and nobody can prove its draws\n", r.Draw.Epoch, abandoned[r.Draw.Epoch])
 		}
 	}
 	var f *verify.Finding
@@ -243,6 +259,10 @@ func receipt(a *arguments, stdin io.Reader, stdout, stderr io.Writer) int {
 		return exitEvidence
 	case err != nil:
 		fmt.Fprintf(stderr, "countroom-verify: %s\n", clean(err.Error()))
+		return exitUnchecked
+	}
+	if unprovable {
+		fmt.Fprintln(stderr, "countroom-verify: the receipts hold; how a round was drawn can be checked by nobody")
 		return exitUnchecked
 	}
 	fmt.Fprintln(stdout, "OK")

@@ -46,6 +46,8 @@ func TestMain(m *testing.M) {
 //	                    way, with new.vkey and history.json
 //	exports             writes house.vkey, whole.zip, hour.zip with hour.certificate, player.zip,
 //	                    and of hour.zip: bytes.zip, table.zip
+//	house DIR abandoned the same, of a house whose officers abandon epoch 2 when one
+//	                    round of it was played, with both.json, a round and its epoch
 //	serve DIR           serves DIR under $URL/log/, entries for the token in
 //	                    token.key, with what a hostile house might try
 func TestTranscripts(t *testing.T) {
@@ -112,6 +114,13 @@ func publish(ts *testscript.TestScript, _ bool, args []string) {
 		write(ts, "broken.json", fmt.Appendf(nil, `{"items":[%s]}`, h.Answer(3)))
 		write(ts, "later.json", h.Answer(h.Size()-1))
 		write(ts, "new.vkey", []byte(h.NewestVKey()+"\n"))
+	}
+	if fraud == "abandoned" {
+		n := epoch.Now(h.Rows()).Active
+		h.Officers()
+		h.Halt(n)
+		at := h.Abandon(n, "anna", "berta")
+		write(ts, "both.json", fmt.Appendf(nil, `[%s,{"abandoned":%s}]`, h.Answer(bet), h.Answer(at)))
 	}
 	h.Play(who, 200)
 	switch fraud {

@@ -32,6 +32,13 @@ func printReport(w io.Writer, r *verify.Report) {
 		}
 		printOutside(w, r)
 		fmt.Fprintf(w, "rounds      %d outcomes recomputed; %d draws proven from revealed secrets, %d not yet provable\n", r.Rounds.Outcomes, r.Rounds.Proven, r.Rounds.Unproven)
+		for _, a := range r.Abandoned {
+			if a.Rounds > 0 {
+				fmt.Fprintf(w, "UNPROVABLE  epoch %d, which two officers abandoned in entry %d, decided %d of the rounds\n", a.Epoch, a.Index, a.Rounds)
+			} else {
+				fmt.Fprintf(w, "            epoch %d was abandoned by two officers in entry %d, with no round in doubt\n", a.Epoch, a.Index)
+			}
+		}
 	}
 	for _, k := range r.Keys {
 		fmt.Fprintf(w, "key         %s, %s, %s%s, from entry %d%s\n", clean(k.Role), clean(k.Algorithm), clean(k.Assurance), demo(k.Demo), k.Introduced, until(k.Retired))

@@ -21,7 +21,6 @@ import (
 	"countroom/games/house"
 	"countroom/hardware/signer"
 	"countroom/ledger/entry"
-	"countroom/ledger/keys"
 	"countroom/ledger/officers"
 )
 
@@ -110,7 +109,7 @@ func parseProposal(b []byte) (p proposal, r officers.Approved, words house.Words
 		}
 		words = house.Words{Salt: [32]byte(salt), Text: p.Words}
 	}
-	if k, ok := r.(*keys.Retired); ok && entry.Commitment(words.Salt, words.Text) != k.Reason {
+	if k, ok := r.(house.Reasoned); ok && entry.Commitment(words.Salt, words.Text) != k.Because() {
 		return p, nil, words, errors.New("proposal: the words are not those that the entry commits to")
 	}
 	return p, r, words, nil

@@ -205,6 +205,7 @@ type opinion struct {
 	Rounds   uint64
 	Proven   uint64
 	Unproven uint64
+	Lost     uint64 // unprovable for ever
 	Epochs   verify.Epochs
 	Totals   map[string]totals // by currency
 	First    finding
@@ -240,7 +241,7 @@ func ours(t *testing.T, p published) opinion {
 		t.Fatal(err)
 	}
 	o := opinion{
-		Size: r.Size, Root: r.Root.String(), Proven: r.Rounds.Proven, Unproven: r.Rounds.Unproven, Epochs: r.Epochs,
+		Size: r.Size, Root: r.Root.String(), Proven: r.Rounds.Proven, Unproven: r.Rounds.Unproven, Lost: r.Rounds.Unprovable, Epochs: r.Epochs,
 		Totals: map[string]totals{}, Findings: len(r.Findings), Warnings: len(r.Warnings),
 	}
 	if r.Size == 0 {
@@ -314,6 +315,7 @@ func theirs(t *testing.T, logs ...published) []opinion {
 			Rounds   uint64
 			Proven   uint64 `json:"rounds_proven"`
 			Unproven uint64 `json:"not_yet_provable"`
+			Lost     uint64 `json:"unprovable"`
 			Epochs   verify.Epochs
 			Totals   map[string]totals
 			Findings []finding
@@ -323,7 +325,7 @@ func theirs(t *testing.T, logs ...published) []opinion {
 			t.Fatal(err)
 		}
 		o := opinion{
-			Status: r.Status, Size: r.Size, Root: r.Root, Rounds: r.Rounds, Proven: r.Proven, Unproven: r.Unproven, Epochs: r.Epochs,
+			Status: r.Status, Size: r.Size, Root: r.Root, Rounds: r.Rounds, Proven: r.Proven, Unproven: r.Unproven, Lost: r.Lost, Epochs: r.Epochs,
 			Totals: r.Totals, Findings: len(r.Findings), Warnings: len(r.Warnings),
 		}
 		if len(r.Findings) > 0 {
@@ -820,6 +822,7 @@ func TestCheckersAgreeOnFrauds(t *testing.T) {
 	frauds = append(frauds, keyFrauds...)
 	frauds = append(frauds, entropyFrauds...)
 	frauds = append(frauds, laboratoryFrauds...)
+	frauds = append(frauds, haltFrauds...)
 	var logs []published
 	var before uint64
 	for _, f := range frauds {

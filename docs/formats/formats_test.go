@@ -133,10 +133,10 @@ func TestTheExampleLogHolds(t *testing.T) {
 	if len(r.Warnings) != 3 || !strings.Contains(r.Warnings[0], ": the log was restored from a back-up of size ") || !strings.Contains(r.Warnings[1], ": epoch 5 came into use with nothing from outside") {
 		t.Errorf("warnings %q, expected one of the restore and one of the downgrade", r.Warnings)
 	}
-	if r.Rounds.Proven != 4 || r.Rounds.Unproven != 0 || r.Rounds.Outcomes != 4 || r.Known != 1 || r.Epochs.Revealed != 4 {
+	if r.Rounds.Proven != 4 || r.Rounds.Unproven != 0 || r.Rounds.Outcomes != 4 || r.Known != 1 || r.Epochs.Revealed != 5 || r.Epochs.Abandoned != 1 {
 		t.Errorf("rounds %+v, epochs %+v, known %d", r.Rounds, r.Epochs, r.Known)
 	}
-	if o := r.Outside; o.None != 3 || o.Witness != 1 || o.Beacon != 1 || o.Downgraded != 1 || len(o.Chains) != 1 || len(o.Witnesses) != 2 {
+	if o := r.Outside; o.None != 4 || o.Witness != 1 || o.Beacon != 1 || o.Downgraded != 1 || len(o.Chains) != 1 || len(o.Witnesses) != 2 {
 		t.Errorf("outside %+v", o)
 	}
 	for _, typ := range types(t) {

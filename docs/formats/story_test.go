@@ -175,6 +175,7 @@ func tell(t *testing.T) *story {
 	s.officers()
 	s.pair()
 	s.outside()
+	s.halts()
 	s.exchange()
 	s.laboratory()
 	return s

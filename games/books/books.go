@@ -28,7 +28,7 @@ import (
 
 // Version is the version of the rows that Fold makes. Stored rows of another
 // version are built anew from the log.
-const Version = 7
+const Version = 8
 
 // ErrUnknownType says that an entry is of a type this code does not know.
 var ErrUnknownType = fmt.Errorf("%w: unknown entry type", entry.ErrFormat)
@@ -102,6 +102,12 @@ func New(typ string) (entry.Record, error) {
 		return new(epoch.Closed), nil
 	case "seed.revealed":
 		return new(epoch.Revealed), nil
+	case "seed.halted":
+		return new(epoch.Halted), nil
+	case "seed.ended":
+		return new(epoch.Ended), nil
+	case "seed.abandoned":
+		return new(epoch.Abandoned), nil
 	case "entropy.failed":
 		return new(noise.Failed), nil
 	case "entropy.restored":

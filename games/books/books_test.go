@@ -186,8 +186,8 @@ func TestStory(t *testing.T) {
 	want := strings.Join([]string{
 		`chance/lamplight-quay {"maths":"0f9f2d3feca2b6be7f2166371a8d969d25c8544853234f453267cd1e966c1590","observed":0,"rounds":0,"since":2,"through":0}`,
 		`chance/mill-race {"maths":"484856f2b510cc8d12266ff5d1491a5880a63023fb560fc9b8a4c685575ca445","observed":0,"rounds":0,"since":3,"through":0}`,
-		`epoch/1 {"activated_index":5,"closed_at":"1970-01-01T00:00:00.000000Z","closed_index":0,"commitment":"` + strings.Repeat("0", 64) + `","committed_index":4,"draws":0,"external":"",` + limits + `,"policy":"none","revealed_index":0}`,
-		`epochs {"activated_at":"2026-03-01T12:00:00.000000Z","active":1,"closed":0,"committed":1,"downgraded":false,"draws":3,` + limits + `,"revealed":0}`,
+		`epoch/1 {"abandoned_index":0,"activated_index":5,"closed_at":"1970-01-01T00:00:00.000000Z","closed_index":0,"commitment":"` + strings.Repeat("0", 64) + `","committed_index":4,"draws":0,"external":"","halted_index":0,` + limits + `,"policy":"none","revealed_index":0}`,
+		`epochs {"activated_at":"2026-03-01T12:00:00.000000Z","active":1,"ahead":0,"closed":0,"committed":1,"downgraded":false,"draws":3,"halted":0,` + limits + `,"revealed":0}`,
 		`game/lamplight-quay {"enabled":2,"maths":"` + maths(quay) + `","on":true}`,
 		`game/mill-race {"enabled":3,"maths":"` + maths(mill) + `","on":true}`,
 		`games {"ids":["lamplight-quay","mill-race"]}`,
@@ -423,6 +423,9 @@ func everyRecord() []entry.Record {
 		&epoch.ActivatedV1{Activated: epoch.Activated{Header: header(), Epoch: number(), External: []byte{next()}, Policy: text()}},
 		&epoch.Closed{Header: header(), Draws: number(), Epoch: number(), Reason: text()},
 		&epoch.Revealed{Header: header(), Epoch: number(), Salt: hash(), Secret: hash()},
+		&epoch.Halted{Header: request(), Epoch: number(), Reason: hash()},
+		&epoch.Ended{Decision: epoch.Decision{Header: request(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}}, Draws: number(), Epoch: number(), Reason: hash()}},
+		&epoch.Abandoned{Decision: epoch.Decision{Header: request(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}}, Draws: number(), Epoch: number(), Reason: hash()}},
 	}
 }
 

@@ -213,9 +213,12 @@ func (s *seeds) await(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n != max(now.Active, now.Closed)+1 || s.ready(n, false) != nil {
+	if n != now.Ahead || s.ready(n, false) != nil {
 		s.waits.CompareAndSwap(n, 0)
 		return nil
+	}
+	if now.Halted != 0 {
+		return nil // it may not come into use at all
 	}
 	o, err := s.unseal(ctx, n)
 	if err != nil {
@@ -254,7 +257,7 @@ func (s *seeds) await(ctx context.Context) error {
 // alarm says in the log that an epoch waits for the outside in vain.
 func (s *seeds) alarm(ctx context.Context, n uint64, commitment [32]byte) error {
 	_, err := s.h.ledger.Update(ctx, ledger.Command{Reads: []string{epoch.StateKey}, Run: func(tx *ledger.Tx) error {
-		if now := epoch.Now(tx); max(now.Active, now.Closed)+1 != n {
+		if now := epoch.Now(tx); now.Ahead != n || now.Halted != 0 {
 			return nil
 		}
 		_, err := tx.Append(missing(commitment))

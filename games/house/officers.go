@@ -15,6 +15,7 @@ import (
 	"countroom/ledger/keys"
 	"countroom/ledger/officers"
 	"countroom/ledger/system"
+	"countroom/rngcert/epoch"
 
 	"github.com/sigstore/sigstore/pkg/signature"
 )
@@ -179,6 +180,9 @@ type Words struct {
 	Text string
 }
 
+// Reasoned is an entry that commits to officers' words.
+type Reasoned interface{ Because() [32]byte }
+
 // Approve appends an entry that officers approved of; the books hold their
 // signatures. Asked for again it is answered with the same entry for ever.
 func (h *House) Approve(ctx context.Context, r officers.Approved, words Words) (ledger.Receipt, error) {
@@ -189,18 +193,20 @@ func (h *House) Approve(ctx context.Context, r officers.Approved, words Words) (
 		if h.ring.signer(k.Public) == nil { // or nobody could sign from then on
 			return ledger.Receipt{}, fmt.Errorf("%s key %s: %w", k.Role, k.Public, ErrKeyAbsent)
 		}
-	case *keys.Retired:
-		if entry.Commitment(words.Salt, words.Text) != k.Reason {
+	case Reasoned:
+		reason := k.Because()
+		if entry.Commitment(words.Salt, words.Text) != reason {
 			return ledger.Receipt{}, ErrWords
 		}
-		vaultKey = h.vault.name("reason", string(k.Reason[:]))
+		vaultKey = h.vault.name("reason", string(reason[:]))
 		sealed = h.vault.seal(vaultKey, append(words.Salt[:], words.Text...))
 	}
 	actor, msg := officers.Actor(r), officers.Message(h.cfg.Origin, r.Type(), r.Subject())
 	key := entry.Commitment([32]byte{}, string(msg))
 	req := Request{Key: r.Type() + " " + hex.EncodeToString(key[:]), Method: "POST", Path: "/approved", Principal: actor, Body: msg}
 	*r.Head() = entry.Header{Actor: actor}
-	return h.update(ctx, ledger.Command{Reads: []string{officers.RosterKey, keys.RingKey}, Request: req.entry(operatorScope), Run: func(tx *ledger.Tx) error {
+	defer h.seeds.rouse() // it may have decided about an epoch
+	return h.update(ctx, ledger.Command{Reads: []string{officers.RosterKey, keys.RingKey, epoch.StateKey}, Request: req.entry(operatorScope), Run: func(tx *ledger.Tx) error {
 		if vaultKey != "" {
 			tx.PutVault(vaultKey, sealed)
 		}

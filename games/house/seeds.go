@@ -18,6 +18,8 @@ import (
 	"countroom/rngcert/chance"
 	"countroom/rngcert/epoch"
 	"countroom/rngcert/noise"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // seeds turns the seed epochs: it commits to the next secret while the present
@@ -30,6 +32,13 @@ type seeds struct {
 
 	mu       sync.RWMutex
 	prepared map[prepares]*prepared
+
+	// sealed are the epochs of which the secret did not open, with why; under mu.
+	sealed map[uint64]error
+	tried  entry.Time // when it was tried last, of tend alone
+
+	halts prometheus.Gauge
+	shut  prometheus.Gauge
 
 	waits   atomic.Uint64 // the epoch that waits for the outside, or 0
 	alarmed uint64        // the epoch that an alarm was raised for, of reach alone
@@ -60,7 +69,9 @@ type likely struct {
 }
 
 func (s *seeds) init(h *House) {
-	s.h, s.poke, s.next, s.prepared = h, make(chan struct{}, 1), make(chan struct{}, 1), map[prepares]*prepared{}
+	s.h, s.poke, s.next, s.prepared, s.sealed = h, make(chan struct{}, 1), make(chan struct{}, 1), map[prepares]*prepared{}, map[uint64]error{}
+	s.halts = prometheus.NewGauge(prometheus.GaugeOpts{Name: "countroom_seed_halted", Help: "The seed epoch that two officers have to decide about before anybody plays, 0 for none."})
+	s.shut = prometheus.NewGauge(prometheus.GaugeOpts{Name: "countroom_seeds_sealed", Help: "Seed epochs not yet revealed whose secret does not open."})
 }
 
 // ready returns what an epoch comes into use with and draws by, or nil while this
@@ -77,14 +88,14 @@ func (s *seeds) keep(p *prepared, downgraded bool) {
 	s.prepared[prepares{p.activation.Epoch, downgraded}] = p
 }
 
-// forget lets go of the keys of epochs up to n, which can draw no more. They
-// are not erased in place: a spin that is being prepared may still hold one,
-// and by then the secret is about to be public.
-func (s *seeds) forget(n uint64) {
+// forget lets go of the keys of all epochs but those that can still draw. They
+// are not erased in place: a spin that is being prepared may still hold one, and
+// by then the secret is about to be public, or given up.
+func (s *seeds) forget(now *epoch.State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p := range s.prepared {
-		if p.epoch <= n {
+		if p.epoch != now.Active && p.epoch != now.Ahead && p.epoch <= now.Committed {
 			delete(s.prepared, p)
 		}
 	}
@@ -102,6 +113,9 @@ func (s *seeds) destroy() {
 // the writer.
 func (s *seeds) current(tx *ledger.Tx) (d *chance.Drawer, n, number uint64, err error) {
 	now := epoch.Now(tx)
+	if now.Halted != 0 {
+		return nil, 0, 0, epoch.ErrHalted
+	}
 	if due := now.Due(tx.At()); due != "" {
 		if _, err := tx.Append(&epoch.Closed{Header: byHouse(), Draws: now.Draws, Epoch: now.Active, Reason: due}); err != nil {
 			return nil, 0, 0, err
@@ -119,7 +133,7 @@ func (s *seeds) current(tx *ledger.Tx) (d *chance.Drawer, n, number uint64, err 
 	}
 	p := s.ready(now.Active, now.Downgraded)
 	if p == nil {
-		return nil, 0, 0, epoch.ErrNoEpoch
+		return nil, 0, 0, s.without(now.Active, epoch.ErrNoEpoch)
 	}
 	if l := s.likely.Load(); l == nil || l.drawer != p.drawer {
 		s.likely.Store(&likely{now.Active, p.drawer})
@@ -130,15 +144,17 @@ func (s *seeds) current(tx *ledger.Tx) (d *chance.Drawer, n, number uint64, err 
 // activate brings the next epoch into use with what it was prepared with. On the
 // writer.
 func (s *seeds) activate(tx *ledger.Tx, now *epoch.State) error {
-	next := now.Closed + 1
+	next := now.Ahead
 	p, downgraded := s.ready(next, false), false
 	if p == nil {
 		p, downgraded = s.ready(next, true), true
 	}
 	switch {
-	case now.Committed < next:
+	case next == 0:
 		return epoch.ErrNoEpoch
-	case p == nil || tx.At() < p.notBefore: // a round that came before its time by the log's clock
+	case p == nil:
+		return s.without(next, errWaiting)
+	case tx.At() < p.notBefore: // a round that came before its time by the log's clock
 		return errWaiting
 	}
 	if downgraded {
@@ -172,34 +188,52 @@ func (s *seeds) look(ctx context.Context) (now epoch.State, oldest *epoch.Epoch,
 }
 
 // load opens the secrets of the epochs that can still draw, so that a restart
-// goes on where the log ends.
+// goes on where the log ends. One that does not open keeps play from the house,
+// and nothing else: what becomes of it is for the operator and two officers.
 func (s *seeds) load(ctx context.Context) error {
 	now, _, err := s.look(ctx)
 	if err != nil {
 		return err
 	}
-	for n := now.Closed + 1; n <= now.Committed; n++ {
-		o, err := s.unseal(ctx, n)
-		if err != nil {
-			return fmt.Errorf("seed epoch %d: %w", n, err)
+	for _, n := range []uint64{now.Active, now.Ahead} {
+		if n == 0 {
+			continue
 		}
-		switch downgraded := n == now.Active && now.Downgraded; {
-		case n == now.Active: // as it came into use, whatever the outside says now
-			s.keep(o.prepare(s.h.cfg.Origin, &epoch.Activated{Epoch: n, External: o.external}), downgraded)
-		case o.Policy != epoch.PolicyNone:
-			s.waits.Store(n)
-		default:
-			s.keep(o.prepare(s.h.cfg.Origin, &epoch.Activated{Epoch: n, Policy: o.Policy}), false)
+		if err := s.reopen(ctx, &now, n); errors.Is(err, ErrSealed) {
+			s.h.cfg.Log.Error("the secret of a seed epoch does not open: there is no play from it, until it opens or two officers abandon it", "epoch", n, "error", err)
+		} else if err != nil {
+			return fmt.Errorf("seed epoch %d: %w", n, err)
 		}
 	}
 	return nil
 }
 
-// begin waits until an epoch is committed to. One that waits for the outside
-// keeps play from the house, and nothing else.
+// reopen prepares the active epoch, or the one ahead, anew from the log.
+func (s *seeds) reopen(ctx context.Context, now *epoch.State, n uint64) error {
+	o, err := s.unseal(ctx, n)
+	if err != nil {
+		return err
+	}
+	switch downgraded := n == now.Active && now.Downgraded; {
+	case n == now.Active: // as it came into use, whatever the outside says now
+		s.keep(o.prepare(s.h.cfg.Origin, &epoch.Activated{Epoch: n, External: o.external}), downgraded)
+	case o.Policy != epoch.PolicyNone:
+		s.waits.Store(n)
+		rouse(s.next)
+	default:
+		s.keep(o.prepare(s.h.cfg.Origin, &epoch.Activated{Epoch: n, Policy: o.Policy}), false)
+	}
+	return nil
+}
+
+// begin waits until an epoch is committed to. One that waits for the outside, or
+// for officers, keeps play from the house, and nothing else.
 func (s *seeds) begin(ctx context.Context) error {
 	now, _, err := s.look(ctx)
-	if err == nil && now.Committed <= max(now.Active, now.Closed) {
+	if err == nil {
+		s.show(&now)
+	}
+	if err == nil && now.Ahead == 0 && now.Halted == 0 && s.why(now.Active) == nil {
 		err = s.commit(ctx, now.Committed+1, s.h.cfg.External.Policy)
 	}
 	if errors.Is(err, errOutside) {
@@ -257,6 +291,10 @@ func (s *seeds) unseal(ctx context.Context, n uint64) (*opened, error) {
 	if err == nil && chance.Commitment(s.h.cfg.Origin, n, o.secret, o.salt) != o.Commitment {
 		err = errors.New("the sealed secret is not the one that was committed to")
 	}
+	if err != nil {
+		err = fmt.Errorf("%w: epoch %d: %w", ErrSealed, n, err)
+	}
+	s.noteSealed(n, err)
 	return o, err
 }
 
@@ -315,7 +353,11 @@ func (s *seeds) commit(ctx context.Context, n uint64, policy string) error {
 		if k := keys.Current(tx, system.RoleSeeds); k != nil && k.Public != public {
 			return errors.New("the seeds key was exchanged meanwhile")
 		}
-		if now := epoch.Now(tx); now.Committed != n-1 {
+		now := epoch.Now(tx)
+		if now.Halted != 0 {
+			return epoch.ErrHalted
+		}
+		if now.Committed != n-1 {
 			return fmt.Errorf("epoch %d was committed meanwhile", now.Committed)
 		}
 		if st.Beacon != nil && tx.At() >= roundTime(st.Beacon) {
@@ -411,21 +453,23 @@ func (s *seeds) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.forget(now.Closed)
+	s.forget(&now)
+	s.show(&now)
 	at := s.h.ledger.Now()
+	s.retry(ctx, &now, at)
 	if now.Due(at) != "" {
 		if err := s.close(ctx); err != nil {
 			return fmt.Errorf("closing epoch %d: %w", now.Active, err)
 		}
 	}
 	// A reveal needs no entropy: it comes first, whatever becomes of the next seed.
-	if oldest != nil && oldest.ClosedIndex != 0 && at >= oldest.ClosedAt.Add(oldest.Limits.RevealDelay()) {
+	if oldest != nil && oldest.ClosedIndex != 0 && now.Halted != now.Revealed+1 && at >= oldest.ClosedAt.Add(oldest.Limits.RevealDelay()) {
 		if err := s.reveal(ctx, now.Revealed+1); err != nil {
 			return fmt.Errorf("revealing epoch %d: %w", now.Revealed+1, err)
 		}
 		s.rouse() // there may be another
 	}
-	if now.Committed <= max(now.Active, now.Closed) {
+	if now.Ahead == 0 && now.Halted == 0 {
 		if err := s.commitNext(ctx, &now); err != nil {
 			return fmt.Errorf("committing epoch %d: %w", now.Committed+1, err)
 		}
@@ -454,7 +498,7 @@ func (s *seeds) reveal(ctx context.Context, n uint64) error {
 	}
 	_, err = s.h.ledger.Update(ctx, ledger.Command{Reads: []string{epoch.StateKey, epoch.Key(n)}, Run: func(tx *ledger.Tx) error {
 		e := book.Get[epoch.Epoch](tx, epoch.Key(n))
-		if e == nil || e.RevealedIndex != 0 || tx.At() < e.ClosedAt.Add(e.Limits.RevealDelay()) {
+		if e == nil || e.RevealedIndex != 0 || e.AbandonedIndex != 0 || epoch.Now(tx).Halted == n || tx.At() < e.ClosedAt.Add(e.Limits.RevealDelay()) {
 			return nil // log time is behind the wall clock, or it is done
 		}
 		_, err := tx.Append(&epoch.Revealed{Header: byHouse(), Epoch: n, Salt: o.salt, Secret: o.secret})

@@ -30,7 +30,8 @@ func (h *House) load(ctx context.Context) error {
 
 // TakeOver makes the house of a ledger that was just promoted the one that
 // plays: it opens the secrets of the seed epochs that can still draw, says in
-// the log that it is the writer, and goes on after the last durable draw.
+// the log that it is the writer, and goes on after the last durable draw. Where
+// the secret of the next draw does not open it writes, too, and Ready is ErrSealed.
 // Planned says that the machine before handed over.
 func (h *House) TakeOver(ctx context.Context, planned bool) error {
 	if err := h.load(ctx); err != nil {
@@ -63,7 +64,7 @@ func (h *House) begin(ctx context.Context, planned bool) error {
 	h.done.Add(2)
 	go h.seeds.tend()
 	go h.monitors.tend()
-	if h.cfg.External.Policy != epoch.PolicyNone || h.seeds.waits.Load() > 0 {
+	if h.cfg.External.Policy != epoch.PolicyNone || h.seeds.waits.Load() > 0 || h.seeds.anySealed() {
 		h.done.Add(1)
 		go h.seeds.reach()
 	}

@@ -190,6 +190,7 @@ func (h *House) Game(ctx context.Context, id string) (GameView, error) {
 type EpochView struct {
 	Epoch                                  uint64
 	Committed, Activated, Closed, Revealed ledger.Receipt
+	Halted, Abandoned                      ledger.Receipt // the latest halt, if any
 }
 
 // Epoch returns a seed epoch.
@@ -208,7 +209,7 @@ func (h *House) Epoch(ctx context.Context, n uint64) (EpochView, error) {
 	for _, e := range []struct {
 		index uint64
 		into  *ledger.Receipt
-	}{{row.CommittedIndex, &v.Committed}, {row.ActivatedIndex, &v.Activated}, {row.ClosedIndex, &v.Closed}, {row.RevealedIndex, &v.Revealed}} {
+	}{{row.CommittedIndex, &v.Committed}, {row.ActivatedIndex, &v.Activated}, {row.ClosedIndex, &v.Closed}, {row.RevealedIndex, &v.Revealed}, {row.HaltedIndex, &v.Halted}, {row.AbandonedIndex, &v.Abandoned}} {
 		if e.index == 0 {
 			continue
 		}
@@ -223,7 +224,12 @@ func (h *House) Epoch(ctx context.Context, n uint64) (EpochView, error) {
 func (h *House) Ledger() *ledger.Ledger { return h.ledger }
 
 // Ready returns nil when play can go on.
-func (h *House) Ready() error { return h.ledger.Ready() }
+func (h *House) Ready() error {
+	if err := h.ledger.Ready(); err != nil {
+		return err
+	}
+	return h.seeds.stopped()
+}
 
 // Settled is the number of rounds this process settled.
 func (h *House) Settled() uint64 { return h.settled.Load() }

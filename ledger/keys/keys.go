@@ -121,6 +121,9 @@ func (r *Retired) Code(c *entry.Coder) {
 	c.Is("type", r.Type())
 }
 
+// Because is the commitment to the officers' words.
+func (r *Retired) Because() [32]byte { return r.Reason }
+
 // Subject is what two officers approve of.
 func (r *Retired) Subject() string {
 	return r.Role + " " + r.Public + " reason " + hex.EncodeToString(r.Reason[:])

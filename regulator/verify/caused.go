@@ -34,7 +34,7 @@ func (r *replay) caused(e entry.Record, broken func(rule, expected, found string
 	case *rounds.Settled, *players.NonceSet:
 		actor = bySession // the books know which
 	case *players.Created, *players.StateChanged, *players.SessionOpened, *players.SessionClosed, *wallet.Deposited, *wallet.Withdrawn, *rounds.GameDisabled,
-		*certificates.Certified:
+		*certificates.Certified, *epoch.Halted:
 		actor = byOperator
 	case officers.Approved:
 		actor = officers.Actor(e)

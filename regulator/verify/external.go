@@ -132,7 +132,7 @@ func (r *replay) came(index uint64, e *epoch.Activated, broken func(rule, expect
 func (r *replay) missing(index uint64, e *system.AlarmRaised, broken func(rule, expected, found string)) {
 	r.outside.alarmed, r.outside.missing = index, e.About
 	s := epoch.Now(r.rows)
-	row := book.Get[epoch.Epoch](r.rows, epoch.Key(max(s.Active, s.Closed)+1))
+	row := book.Get[epoch.Epoch](r.rows, epoch.Key(s.Ahead))
 	if row == nil || row.Commitment != e.About {
 		broken("alarm-about", "the commitment of the epoch that waits for the outside", hex.EncodeToString(e.About[:]))
 	}

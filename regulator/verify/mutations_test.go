@@ -97,6 +97,7 @@ func tell(t *testing.T, end func(*story)) *story {
 	s.officers()
 	s.keys()
 	s.entropy()
+	s.halts()
 	end(s)
 
 	if h.Size() >= tlog.TileWidth {
@@ -204,6 +205,7 @@ var meaningless = []struct {
 	{"software.verified", "reason", always("asked")},
 	{"seed.committed", "signature", otherSignature},
 	{"seed.committed.v2", "signature", otherSignature},
+	{"seed.halted", "reason", always(strings.Repeat("5", 64))},
 	{approvedTypes, "approvals[].signature", otherSignature},
 	{"key.introduced", "signature_new", otherSignature},
 	{"key.introduced", "signature_old", otherSignature},
@@ -223,7 +225,7 @@ func otherSignature(_ *story, old string) string {
 }
 
 // asked are the types that a request causes.
-const asked = "game.certified game.disabled game.enabled key.introduced key.retired laboratory.recognised officer.enrolled officer.retired player.created player.nonce-set player.state-changed round.settled session.closed session.opened wallet.deposited wallet.withdrawn"
+const asked = "game.certified game.disabled game.enabled key.introduced key.retired laboratory.recognised officer.enrolled officer.retired player.created player.nonce-set player.state-changed round.settled seed.abandoned seed.ended seed.halted session.closed session.opened wallet.deposited wallet.withdrawn"
 
 func always(value string) func(*story, string) string {
 	return func(*story, string) string { return value }

@@ -507,6 +507,10 @@ func (r *replay) after(index uint64, e entry.Record, broken func(rule, expected,
 		r.report.Epochs.Closed++
 		row := book.Get[epoch.Epoch](r.rows, epoch.Key(e.Epoch))
 		r.due = append(r.due, secret{epoch: e.Epoch, due: e.At.Add(row.Limits.RevealDelay())})
+	case *epoch.Ended:
+		r.decided(index, &e.Decision, false)
+	case *epoch.Abandoned:
+		r.decided(index, &e.Decision, true)
 	case *epoch.Revealed:
 		r.revealed(e, broken)
 	case *keys.Introduced, *keys.Retired:
@@ -589,8 +593,11 @@ func (r *replay) finish() error {
 			err = unchecked("the draws of epoch %d: its secret was due at %s and has not come out", s.epoch, s.due)
 		}
 	}
-	for _, d := range r.draws {
-		rep.Rounds.Unproven += uint64(d.n)
+	err = cmp.Or(err, r.unprovable())
+	for n, d := range r.draws {
+		if row := book.Get[epoch.Epoch](r.rows, epoch.Key(n)); row == nil || row.AbandonedIndex == 0 {
+			rep.Rounds.Unproven += uint64(d.n)
+		}
 	}
 	for _, t := range r.totals {
 		rep.Games = append(rep.Games, *t)

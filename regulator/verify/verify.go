@@ -78,7 +78,10 @@ type Report struct {
 	Games   []Totals `json:"games"`
 	Cash    []Cash   `json:"cash"`
 	Chance  []Chance `json:"chance"`
-	Known   uint64   `json:"known"` // receipts and checkpoints of outsiders that were compared
+
+	Abandoned []Abandoned `json:"abandoned"` // epochs, in the order of the log
+
+	Known uint64 `json:"known"` // receipts and checkpoints of outsiders that were compared
 
 	Seed *escrow.Box `json:"-"` // as Options ask for it, if the log has it
 
@@ -127,6 +130,7 @@ type Epochs struct {
 	Closed    uint64 `json:"closed"`
 	Revealed  uint64 `json:"revealed"`         // their secrets fit what was committed to
 	Opened    uint64 `json:"opened,omitempty"` // not revealed, and opened by others
+	Abandoned uint64 `json:"abandoned"`        // whose secret two officers gave up
 	// OneSource are those committed of which the house asks for no more than one
 	// independent source of entropy: a demonstration.
 	OneSource uint64 `json:"one_source"`
@@ -146,9 +150,10 @@ type Outside struct {
 
 // Rounds counts rounds by what is known of their chance.
 type Rounds struct {
-	Proven   uint64 `json:"proven"`              // the draw follows from the revealed secret
-	Unproven uint64 `json:"not_yet_provable"`    // the epoch's secret is not out yet
-	Outcomes uint64 `json:"outcomes_recomputed"` // integers, outcome and payout follow from the draw
+	Proven     uint64 `json:"proven"`              // the draw follows from the revealed secret
+	Unproven   uint64 `json:"not_yet_provable"`    // the epoch's secret is not out yet
+	Unprovable uint64 `json:"unprovable"`          // it will never be: two officers abandoned the epoch
+	Outcomes   uint64 `json:"outcomes_recomputed"` // integers, outcome and payout follow from the draw
 }
 
 // Totals is the play at one game in one currency, in minor units.
@@ -205,7 +210,7 @@ func (s Sum) String() string { return s.Big().String() }
 func (s Sum) MarshalJSON() ([]byte, error) { return []byte(s.String()), nil }
 
 func newReport() *Report {
-	return &Report{Types: map[string]uint64{}, Keys: []KeyUse{}, Games: []Totals{}, Cash: []Cash{}, Chance: []Chance{}, Findings: []Finding{}, Cosignatures: Cosignatures{Good: []Cosigned{}}, Warnings: []string{}, Unchecked: []string{}}
+	return &Report{Types: map[string]uint64{}, Keys: []KeyUse{}, Games: []Totals{}, Cash: []Cash{}, Chance: []Chance{}, Abandoned: []Abandoned{}, Findings: []Finding{}, Cosignatures: Cosignatures{Good: []Cosigned{}}, Warnings: []string{}, Unchecked: []string{}}
 }
 
 // Log checks a whole log. Evidence against the house is in the report's

@@ -6,10 +6,12 @@
 //	seed.revealed       the secret itself, by which every draw can be recomputed
 //
 // Older logs have seed.committed and seed.activated, which know of nothing from
-// outside.
+// outside. Where a secret is lost, or known to somebody, the operator halts its
+// epoch, and two officers end or abandon it (Halted).
 //
 // One epoch at a time is active, at most one is committed ahead, none is
-// skipped, and draws are numbered without gaps in the order of the log.
+// skipped but those abandoned, and draws are numbered without gaps in the order
+// of the log.
 package epoch
 
 import (
@@ -128,22 +130,26 @@ func (r *Revealed) Code(c *entry.Coder) {
 type State struct {
 	Active      uint64 // 0: no epoch is active
 	ActivatedAt entry.Time
-	Closed      uint64 // the latest that was closed
+	Ahead       uint64 // the one that comes into use next; 0: none is committed to
+	Closed      uint64 // the latest that came into use and was closed
 	Committed   uint64 // the latest that was committed
 	Downgraded  bool   // the active epoch came into use with less than was committed to
 	Draws       uint64 // of the active epoch
+	Halted      uint64 // the one that two officers have to decide about; 0: none
 	Limits      Limits // of the active epoch
-	Revealed    uint64 // the latest that was revealed; they are revealed in order
+	Revealed    uint64 // all up to this one were revealed, in order, or abandoned
 }
 
 // Code visits the members.
 func (s *State) Code(c *entry.Coder) {
 	c.Time("activated_at", &s.ActivatedAt)
 	c.Uint("active", &s.Active)
+	c.Uint("ahead", &s.Ahead)
 	c.Uint("closed", &s.Closed)
 	c.Uint("committed", &s.Committed)
 	c.Bool("downgraded", &s.Downgraded)
 	c.Uint("draws", &s.Draws)
+	c.Uint("halted", &s.Halted)
 	s.Limits.code(c)
 	c.Uint("revealed", &s.Revealed)
 }
@@ -151,13 +157,15 @@ func (s *State) Code(c *entry.Coder) {
 // Epoch is the row of one epoch. An index of 0 says that there is no such entry
 // yet (entry 0 is always house.created).
 type Epoch struct {
+	AbandonedIndex uint64
 	ActivatedIndex uint64
 	ClosedAt       entry.Time
-	ClosedIndex    uint64
+	ClosedIndex    uint64 // of whatever closed it
 	Commitment     [32]byte
 	CommittedIndex uint64
 	Draws          uint64
 	External       []byte
+	HaltedIndex    uint64 // of the latest seed.halted
 	Limits         Limits
 	Policy         string
 	RevealedIndex  uint64
@@ -165,6 +173,7 @@ type Epoch struct {
 
 // Code visits the members.
 func (e *Epoch) Code(c *entry.Coder) {
+	c.Uint("abandoned_index", &e.AbandonedIndex)
 	c.Uint("activated_index", &e.ActivatedIndex)
 	c.Time("closed_at", &e.ClosedAt)
 	c.Uint("closed_index", &e.ClosedIndex)
@@ -172,6 +181,7 @@ func (e *Epoch) Code(c *entry.Coder) {
 	c.Uint("committed_index", &e.CommittedIndex)
 	c.Uint("draws", &e.Draws)
 	c.Binary("external", &e.External, 1024)
+	c.Uint("halted_index", &e.HaltedIndex)
 	e.Limits.code(c)
 	c.Text("policy", &e.Policy, 32)
 	c.Uint("revealed_index", &e.RevealedIndex)
@@ -198,9 +208,10 @@ func Now(rows book.Reader) State {
 }
 
 // Due returns the reason for which the active epoch ends at that time, or "".
+// Nothing ends by rule while two officers have to decide.
 func (s *State) Due(at entry.Time) string {
 	switch {
-	case s.Active == 0:
+	case s.Active == 0 || s.Halted != 0:
 		return ""
 	case s.Draws >= s.Limits.Draws:
 		return ByDraws
@@ -213,6 +224,9 @@ func (s *State) Due(at entry.Time) string {
 // Draw counts a draw, which must be the next of the active epoch.
 func Draw(rows book.Rows, epoch, number uint64, at entry.Time) error {
 	s := Now(rows)
+	if err := s.idle("a draw of epoch " + strconv.FormatUint(epoch, 10)); err != nil {
+		return err
+	}
 	switch {
 	case s.Active == 0 || epoch != s.Active:
 		return book.Broken("draw-epoch", "the active epoch "+strconv.FormatUint(s.Active, 10), epoch)
@@ -247,7 +261,22 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		if err := activate(rows, index, &s, &r.Activated, r.carriedOut); err != nil {
 			return err
 		}
+	case *Halted:
+		if err := halt(rows, index, &s, r); err != nil {
+			return err
+		}
+	case *Ended:
+		if err := decide(rows, index, &s, r, &r.Decision); err != nil {
+			return err
+		}
+	case *Abandoned:
+		if err := decide(rows, index, &s, r, &r.Decision); err != nil {
+			return err
+		}
 	case *Closed:
+		if err := s.idle("the end of epoch " + strconv.FormatUint(r.Epoch, 10)); err != nil {
+			return err
+		}
 		e := book.Get[Epoch](rows, Key(r.Epoch))
 		if s.Active == 0 || r.Epoch != s.Active || e == nil {
 			return book.Broken("epoch-closing", "the active epoch "+strconv.FormatUint(s.Active, 10), r.Epoch)
@@ -263,6 +292,9 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		closed.ClosedIndex, closed.ClosedAt, closed.Draws = index, r.At, r.Draws
 		rows.Put(Key(r.Epoch), &closed)
 	case *Revealed:
+		if r.Epoch == s.Halted && r.Epoch != 0 {
+			return s.idle("its secret")
+		}
 		e := book.Get[Epoch](rows, Key(r.Epoch))
 		if r.Epoch != s.Revealed+1 || e == nil || e.ClosedIndex == 0 {
 			return book.Broken("epoch-reveal", "the closed epoch "+strconv.FormatUint(s.Revealed+1, 10), r.Epoch)
@@ -274,6 +306,7 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		revealed := *e
 		revealed.RevealedIndex = index
 		rows.Put(Key(r.Epoch), &revealed)
+		s.pass(rows)
 	default:
 		return nil
 	}
@@ -284,10 +317,13 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 // commit takes a commitment, of which unsound says what is wrong with sources
 // and policy.
 func commit(rows book.Rows, index uint64, s *State, st *Statement, unsound error) error {
+	if err := s.idle("a commitment"); err != nil {
+		return err
+	}
 	if st.Epoch != s.Committed+1 {
 		return book.Broken("epoch-order", s.Committed+1, st.Epoch)
 	}
-	if latest := max(s.Active, s.Closed); s.Committed > latest {
+	if s.Ahead != 0 {
 		return book.Broken("epoch-ahead", "at most one epoch committed ahead", st.Epoch)
 	}
 	if err := st.Limits.Check(); err != nil {
@@ -296,7 +332,7 @@ func commit(rows book.Rows, index uint64, s *State, st *Statement, unsound error
 	if unsound != nil {
 		return unsound
 	}
-	s.Committed = st.Epoch
+	s.Committed, s.Ahead = st.Epoch, st.Epoch
 	rows.Put(Key(st.Epoch), &Epoch{Commitment: st.Commitment, CommittedIndex: index, Limits: st.Limits, Policy: st.Policy})
 	return nil
 }
@@ -304,14 +340,17 @@ func commit(rows book.Rows, index uint64, s *State, st *Statement, unsound error
 // activate takes an activation, whose policy must be what carriedOut makes of the
 // one that was committed to.
 func activate(rows book.Rows, index uint64, s *State, r *Activated, carriedOut func(committed string) error) error {
+	if err := s.idle("the activation of epoch " + strconv.FormatUint(r.Epoch, 10)); err != nil {
+		return err
+	}
 	e := book.Get[Epoch](rows, Key(r.Epoch))
-	if s.Active != 0 || r.Epoch != s.Closed+1 || e == nil {
-		return book.Broken("epoch-activation", "the committed epoch "+strconv.FormatUint(s.Closed+1, 10)+", once the one before is closed", r.Epoch)
+	if s.Active != 0 || s.Ahead == 0 || r.Epoch != s.Ahead || e == nil {
+		return book.Broken("epoch-activation", "the epoch committed ahead, "+strconv.FormatUint(s.Ahead, 10)+", once the one before is closed", r.Epoch)
 	}
 	if err := carriedOut(e.Policy); err != nil {
 		return err
 	}
-	s.Active, s.ActivatedAt, s.Downgraded, s.Draws, s.Limits = r.Epoch, r.At, r.Downgraded(e.Policy), 0, e.Limits
+	s.Active, s.ActivatedAt, s.Ahead, s.Downgraded, s.Draws, s.Limits = r.Epoch, r.At, 0, r.Downgraded(e.Policy), 0, e.Limits
 	active := *e
 	active.ActivatedIndex, active.External = index, r.External
 	rows.Put(Key(r.Epoch), &active)

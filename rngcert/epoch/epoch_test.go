@@ -142,11 +142,11 @@ func TestStory(t *testing.T) {
 	const limits = `"limits":{"age_seconds":60,"draws":2,"reveal_delay_seconds":30}`
 	commitment := func(n int) string { return fmt.Sprintf(`%02x`, n) + strings.Repeat("00", 31) }
 	want := strings.Join([]string{
-		`epoch/1 {"activated_index":2,"closed_at":"2026-03-01T12:00:03.000000Z","closed_index":6,"commitment":"` + commitment(1) + `","committed_index":1,"draws":2,"external":"",` + limits + `,"policy":"none","revealed_index":10}`,
-		`epoch/2 {"activated_index":7,"closed_at":"2026-03-01T12:01:04.000000Z","closed_index":11,"commitment":"` + commitment(2) + `","committed_index":4,"draws":1,"external":"",` + limits + `,"policy":"none","revealed_index":14}`,
-		`epoch/3 {"activated_index":12,"closed_at":"1970-01-01T00:00:00.000000Z","closed_index":0,"commitment":"` + commitment(3) + `","committed_index":9,"draws":0,"external":"",` + limits + `,"policy":"none","revealed_index":0}`,
-		`epoch/4 {"activated_index":0,"closed_at":"1970-01-01T00:00:00.000000Z","closed_index":0,"commitment":"` + commitment(4) + `","committed_index":13,"draws":0,"external":"",` + limits + `,"policy":"none","revealed_index":0}`,
-		`epochs {"activated_at":"2026-03-01T12:01:04.000000Z","active":3,"closed":2,"committed":4,"downgraded":false,"draws":0,` + limits + `,"revealed":2}`,
+		`epoch/1 {"abandoned_index":0,"activated_index":2,"closed_at":"2026-03-01T12:00:03.000000Z","closed_index":6,"commitment":"` + commitment(1) + `","committed_index":1,"draws":2,"external":"","halted_index":0,` + limits + `,"policy":"none","revealed_index":10}`,
+		`epoch/2 {"abandoned_index":0,"activated_index":7,"closed_at":"2026-03-01T12:01:04.000000Z","closed_index":11,"commitment":"` + commitment(2) + `","committed_index":4,"draws":1,"external":"","halted_index":0,` + limits + `,"policy":"none","revealed_index":14}`,
+		`epoch/3 {"abandoned_index":0,"activated_index":12,"closed_at":"1970-01-01T00:00:00.000000Z","closed_index":0,"commitment":"` + commitment(3) + `","committed_index":9,"draws":0,"external":"","halted_index":0,` + limits + `,"policy":"none","revealed_index":0}`,
+		`epoch/4 {"abandoned_index":0,"activated_index":0,"closed_at":"1970-01-01T00:00:00.000000Z","closed_index":0,"commitment":"` + commitment(4) + `","committed_index":13,"draws":0,"external":"","halted_index":0,` + limits + `,"policy":"none","revealed_index":0}`,
+		`epochs {"activated_at":"2026-03-01T12:01:04.000000Z","active":3,"ahead":4,"closed":2,"committed":4,"downgraded":false,"draws":0,"halted":0,` + limits + `,"revealed":2}`,
 	}, "\n")
 	rows, _ := tell(t, "2 revealed")
 	if got := written(t, rows); got != want {

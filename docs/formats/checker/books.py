@@ -186,6 +186,7 @@ class Epoch:
     activated: int = 0
     draws: int = 0
     closed: int = 0
+    abandoned: bool = False
     overdue: int | None = None  # time of the first entry at which the secret was due
     to_prove: list[Draw] = field(default_factory=list)
 
@@ -259,7 +260,10 @@ class Books:
         self._releases: dict[tuple[str, str], str] = {}  # the maths of a game's release
         self._round_numbers: dict[tuple[str, str], int] = collections.defaultdict(int)
         self._epochs: list[Epoch] = []  # epoch n is at n-1
-        self._activated = self._closed = self._revealed = 0
+        self._playing = self._ahead = self._halted = 0  # epochs: in use, next, to be decided about; 0 is none
+        self._closed = self._revealed = 0  # the latest
+        self._ended = 0  # epochs that came into use and are over
+        self._abandoned: list[tuple[int, int, int]] = []  # epochs, with their entries and rounds
         self._secrets: set[bytes] = set()
         self._officers: dict[str, Officer] = {}
         self._origin = ""
@@ -279,12 +283,17 @@ class Books:
     @property
     def rounds_unproven(self) -> int:
         """Rounds whose epoch's secret is not out yet."""
-        return sum(epoch.draws for epoch in self._epochs[self._revealed :])
+        return sum(epoch.draws for epoch in self._epochs[self._revealed :] if not epoch.abandoned)
+
+    @property
+    def rounds_unprovable(self) -> int:
+        """Rounds whose epoch's secret will never be out."""
+        return sum(rounds for _, _, rounds in self._abandoned)
 
     @property
     def epochs(self) -> dict[str, int]:
-        counts = {"committed": len(self._epochs), "closed": self._closed, "revealed": self.epochs_revealed}
-        return counts | {"one_source": self._one_source}
+        counts = {"committed": len(self._epochs), "closed": self._ended, "revealed": self.epochs_revealed}
+        return counts | {"one_source": self._one_source, "abandoned": len(self._abandoned)}
 
     def take(self, leaf: bytes, root_before: Callable[[], bytes]) -> None:
         """Takes the next entry; root_before gives the root of the log before it."""
@@ -305,8 +314,13 @@ class Books:
     def finish(self) -> None:
         """Looks for what should have come and did not."""
         for n in range(self._revealed + 1, self._closed + 1):
-            if self._late(n, "has not come out"):
+            if not self._epochs[n - 1].abandoned and self._late(n, "has not come out"):
                 self.unchecked.append(f"the draws of epoch {n}, whose secret is kept back")
+        for n, index, rounds in self._abandoned:
+            if rounds:
+                self.unchecked.append(f"UNPROVABLE: {rounds} rounds of epoch {n}, abandoned in entry {index}")
+        if self._halted and not self.stopped:
+            self.warnings.append(f"epoch {self._halted} is halted, and with it all play")
         for name, watching in self._monitors.items():
             if watching.owed and watching.owed[0].entry["type"] == "chance.alarmed":
                 self.warnings.append(f"game {name}: an alarm of its monitors is not in the log yet")
@@ -486,8 +500,7 @@ class Books:
 
     def _missing(self, entry: dict) -> None:
         self._alarmed = self.size, entry["about"]
-        n = max(self._activated, self._closed)  # the epoch that comes after is at this place
-        about = self._epochs[n].commitment.hex() if n < len(self._epochs) else ""
+        about = self._epochs[self._ahead - 1].commitment.hex() if self._ahead else ""
         self._expect(entry["about"] == about, "alarm-about", about or "no such alarm")
         self._expect(entry["count"] == 1, "alarm-count", "1")
 
@@ -812,8 +825,9 @@ class Books:
         self._holder(reference, currency, ("open",))
         sources = self._sources
         self._demand(sources.groups >= sources.minimum, "entropy-stopped", "enough sources of entropy in order")
-        self._demand(draw["epoch"] == self._activated > self._closed, "draw-epoch", "the active epoch")
-        epoch = self._epochs[self._activated - 1]
+        self._idle()
+        self._demand(self._playing != 0 and draw["epoch"] == self._playing, "draw-epoch", "the active epoch")
+        epoch = self._epochs[self._playing - 1]
         self._demand(draw["number"] == epoch.draws + 1, "draw-number", str(epoch.draws + 1))
         self._demand(epoch.reached(at) == "", "epoch-over", "an epoch within its limits")
         enabled = self._game(name, "game-enabled")
@@ -992,8 +1006,9 @@ class Books:
     def _commit(self, entry: dict, old: bool) -> None:
         n, limits = len(self._epochs) + 1, entry["limits"]
         age, draws, delay = limits["age_seconds"], limits["draws"], limits["reveal_delay_seconds"]
+        self._idle()
         self._demand(entry["epoch"] == n, "epoch-order", str(n))
-        self._demand(self._activated == n - 1, "epoch-ahead", "every epoch before activated")
+        self._demand(self._ahead == 0, "epoch-ahead", "every epoch before activated or abandoned")
         within = 1 <= age <= 600 and 1 <= draws <= 2**20 and delay <= 3600
         self._demand(within, "epoch-limits", "1 to 600 s, 1 to 1,048,576 draws, 0 to 3,600 s of delay")
         healthy = len(entry["sources"]) > 0 and all(source["healthy"] for source in entry["sources"])
@@ -1013,6 +1028,7 @@ class Books:
         self._one_source += entry.get("minimum") == 1
         commitment = bytes.fromhex(entry["commitment"])
         self._epochs.append(Epoch(commitment, entry["policy"], age * SECOND, draws, delay * SECOND))
+        self._ahead = n
 
     def _listed(self, entry: dict) -> None:
         """The sources of a seed, which are those that are in order."""
@@ -1074,7 +1090,7 @@ class Books:
         carried_out = entry["policy"] == epoch.policy == "none" and entry["external"] == ""
         self._demand(carried_out, "epoch-policy", "none, as committed")
         epoch.activated = at
-        self._activated = entry["epoch"]
+        self._playing, self._ahead = entry["epoch"], 0
 
     def _seed_activated_v2(self, entry: dict, at: int) -> None:
         epoch, policy = self._activate(entry), entry["policy"]
@@ -1085,30 +1101,80 @@ class Books:
         self._demand((policy == "witness") == ("nonces" in entry), "epoch-policy", "nonces with witnesses")
         epoch.activated = at
         epoch.external = bytes.fromhex(entry["external"])
-        self._activated = entry["epoch"]
+        self._playing, self._ahead = entry["epoch"], 0
 
     def _activate(self, entry: dict) -> Epoch:
         """Demands that an epoch may come into use, and returns it."""
-        follows = self._activated == self._closed and entry["epoch"] == self._closed + 1 <= len(self._epochs)
-        self._demand(follows, "epoch-activation", "the committed epoch after the latest closed")
+        self._idle()
+        follows = self._playing == 0 and self._ahead != 0 and entry["epoch"] == self._ahead
+        self._demand(follows, "epoch-activation", "the epoch committed ahead, and none in use")
         return self._epochs[entry["epoch"] - 1]
 
     def _seed_closed(self, entry: dict, at: int) -> None:
-        self._demand(entry["epoch"] == self._activated > self._closed, "epoch-closing", "the active epoch")
-        epoch = self._epochs[self._activated - 1]
+        self._idle()
+        self._demand(self._playing != 0 and entry["epoch"] == self._playing, "epoch-closing", "the active epoch")
+        epoch = self._epochs[self._playing - 1]
         reached = epoch.reached(at)
         self._demand(reached != "" and entry["reason"] == reached, "epoch-early", f"by {reached or 'no limit yet'}")
         self._demand(entry["draws"] == epoch.draws, "epoch-draws", str(epoch.draws))
+        self._close(epoch, at)
+
+    def _close(self, epoch: Epoch, at: int) -> None:
         epoch.closed = at
-        self._closed = self._activated
+        self._closed, self._playing = self._playing, 0
+        self._ended += 1
+
+    def _idle(self) -> None:
+        """Demands that no epoch is halted."""
+        self._demand(self._halted == 0, "epoch-halted", f"a decision about epoch {self._halted} first")
+
+    def _seed_halted(self, entry: dict, at: int) -> None:
+        n = entry["epoch"]
+        self._demand(self._halted == 0, "epoch-halt", "no other epoch that is halted")
+        self._demand(1 <= n <= len(self._epochs), "epoch-halt", "an epoch that was committed")
+        secret = n > self._revealed and not self._epochs[n - 1].abandoned
+        self._demand(secret, "epoch-halt", "an epoch neither revealed nor abandoned")
+        self._halted = n
+
+    def _seed_ended(self, entry: dict, at: int) -> None:
+        self._close(self._decided(entry, early=True), at)
+
+    def _seed_abandoned(self, entry: dict, at: int) -> None:
+        epoch, n = self._decided(entry, early=False), entry["epoch"]
+        if n == self._playing:
+            self._close(epoch, at)
+        if n == self._ahead:
+            self._ahead = 0
+        epoch.abandoned = True
+        epoch.to_prove.clear()
+        self._abandoned.append((n, self.size, epoch.draws))
+        self._pass()
+
+    def _decided(self, entry: dict, early: bool) -> Epoch:
+        """Demands that two officers decide about the halted epoch, and returns it."""
+        n = entry["epoch"]
+        self._demand(self._halted != 0 and n == self._halted, "epoch-undecided", f"the halted epoch {self._halted}")
+        self._demand(not early or n == self._playing, "epoch-end", "the active epoch")
+        epoch = self._epochs[n - 1]
+        self._demand(entry["draws"] == epoch.draws, "epoch-draws", str(epoch.draws))
+        self._approved(entry, f"epoch {n} draws {entry['draws']} reason {entry['reason']}")
+        self._halted = 0
+        return epoch
+
+    def _pass(self) -> None:
+        """Goes over epochs whose secret will not come out."""
+        while self._revealed < len(self._epochs) and self._epochs[self._revealed].abandoned:
+            self._revealed += 1
 
     def _seed_revealed(self, entry: dict, at: int) -> None:
         n = self._revealed + 1
+        self._demand(entry["epoch"] != self._halted or self._halted == 0, "epoch-halted", "a decision first")
         self._demand(entry["epoch"] == n <= self._closed, "epoch-reveal", "the closed epoch after the latest revealed")
         epoch = self._epochs[n - 1]
         self._demand(at >= epoch.closed + epoch.delay, "epoch-reveal-early", "the delay after the closing")
         self._late(n, "was revealed")
         self._revealed = n
+        self._pass()
         secret, salt = bytes.fromhex(entry["secret"]), bytes.fromhex(entry["salt"])
         given = chance.commitment(self._key.name, n, secret, salt)
         self._expect(given == epoch.commitment, "seed-commitment", epoch.commitment.hex())

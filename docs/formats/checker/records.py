@@ -30,6 +30,12 @@ NO_REQUEST = {"fingerprint": "0" * 32, "key": "0" * 64}
 _postings = items(members({"account": text(128), "amount": signed, "balance": signed, "currency": currency}), 0, 64)
 _approvals = items(members({"officer": text(32), "signature": hexadecimal_most(256)}), 0, 8)
 _transfer: dict[str, Shape] = {"amount": canonical.money, "player": hexadecimal(16), "postings": _postings}
+_decision: dict[str, Shape] = {
+    "approvals": _approvals,
+    "draws": integer,
+    "epoch": integer,
+    "reason": hexadecimal(32),
+}
 _source = {"count": integer, "group": text(32), "groups": integer, "minimum": integer, "source": text(64)}
 
 # Types that the house writes of itself.
@@ -212,6 +218,9 @@ OF_REQUESTS: dict[str, dict[str, Shape]] = {
         "reason": hexadecimal(32),
         "role": text(32),
     },
+    "seed.halted": {"epoch": integer, "reason": hexadecimal(32)},
+    "seed.ended": _decision,
+    "seed.abandoned": _decision,
     "officer.enrolled": {
         "algorithm": text(32),
         "approvals": _approvals,

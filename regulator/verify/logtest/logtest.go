@@ -266,6 +266,7 @@ func (h *House) force(index uint64, r entry.Record) {
 		}
 	}
 	s := epoch.Now(h.rows)
+	s.Halted = 0 // whoever breaks a rule plays on
 	switch r := r.(type) {
 	case *rounds.Settled:
 		post(r.Postings)
@@ -279,7 +280,16 @@ func (h *House) force(index uint64, r entry.Record) {
 		s.Active, s.ActivatedAt, s.Draws, s.Limits = r.Epoch, r.At, 0, h.cfg.Limits
 	case *epoch.Activated:
 		s.Active, s.ActivatedAt, s.Draws, s.Limits = r.Epoch, r.At, 0, h.cfg.Limits
+		if s.Ahead <= r.Epoch {
+			s.Ahead = 0
+		}
 	case *epoch.Closed:
+		s.Active, s.Closed = 0, r.Epoch
+	case *epoch.Halted:
+		s.Halted = r.Epoch
+	case *epoch.Ended:
+		s.Active, s.Closed = 0, r.Epoch
+	case *epoch.Abandoned:
 		s.Active, s.Closed = 0, r.Epoch
 	}
 	h.rows.Put(epoch.StateKey, &s)
@@ -365,14 +375,17 @@ func (h *House) turn() {
 	if s := epoch.Now(h.rows); s.Due(h.Now) != "" {
 		h.Append(&epoch.Closed{Draws: s.Draws, Epoch: s.Active, Reason: s.Due(h.Now)})
 	}
-	if s := epoch.Now(h.rows); s.Active == 0 {
-		h.Activate(s.Closed + 1)
+	if s := epoch.Now(h.rows); s.Active == 0 && s.Halted == 0 {
+		if s.Ahead == 0 {
+			h.Commit()
+		}
+		h.Activate(max(epoch.Now(h.rows).Ahead, s.Closed+1))
 	}
-	if s := epoch.Now(h.rows); s.Committed <= s.Active {
+	if s := epoch.Now(h.rows); s.Ahead == 0 && s.Halted == 0 {
 		h.Commit()
 	}
 	s := epoch.Now(h.rows)
-	if e := book.Get[epoch.Epoch](h.rows, epoch.Key(s.Revealed+1)); e != nil && e.ClosedIndex != 0 && h.Now >= e.ClosedAt.Add(e.Limits.RevealDelay()) {
+	if e := book.Get[epoch.Epoch](h.rows, epoch.Key(s.Revealed+1)); e != nil && e.ClosedIndex != 0 && s.Halted != s.Revealed+1 && h.Now >= e.ClosedAt.Add(e.Limits.RevealDelay()) {
 		h.Reveal(s.Revealed + 1)
 	}
 }
