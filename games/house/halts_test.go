@@ -143,7 +143,9 @@ func TestALostSealKey(t *testing.T) {
 	eventually(t, "a third commitment", func() bool { return state(t, h).Ahead == 3 && state(t, h).Revealed == 1 })
 	h.Close()
 
-	lost := func(_ *ledger.Config, hc *house.Config) { hc.Sealer = sealing{sha256.Sum256([]byte("another seal key"))} }
+	lost := func(_ *ledger.Config, hc *house.Config) {
+		hc.Sealer = sealing{sha256.Sum256([]byte("another seal key"))}
+	}
 	h = housetest.Open(t, dir, options, lost)
 	if err := h.Ready(); !errors.Is(err, house.ErrSealed) || !errors.Is(err, chance.ErrSealed) {
 		t.Errorf("ready: %v", err)
