@@ -22,7 +22,7 @@ import (
 	"countroom/games/rounds"
 	"countroom/ledger/system"
 	"countroom/regulator/verify"
-	"countroom/rngcert/epoch"
+	"countroom/rngcert/decision"
 	"countroom/rngcert/escrow"
 )
 
@@ -236,7 +236,7 @@ func receipt(a *arguments, stdin io.Reader, stdout, stderr io.Writer) int {
 	}()
 	abandoned := map[uint64]uint64{} // epochs, by answers about them, with their entries
 	for i := range proofs {
-		if r, ok := proofs[i].Record.(*epoch.Abandoned); ok {
+		if r, ok := proofs[i].Record.(*decision.Abandoned); ok {
 			abandoned[r.Epoch] = proofs[i].Index
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"countroom/games/rounds"
 	"countroom/ledger/book"
+	"countroom/rngcert/decision"
 	"countroom/rngcert/epoch"
 )
 
@@ -16,10 +17,10 @@ func (s *story) halts() {
 	s.t.Helper()
 	now := epoch.Now(s.rows)
 	s.halt(now.Ahead, "the disk of count-2 was read by a stranger")
-	s.approve(&epoch.Abandoned{Decision: epoch.Decision{Epoch: now.Ahead, Reason: s.because("its seed may be known")}}, "abandon", "agnes", "bertram")
+	s.approve(&decision.Abandoned{Decision: decision.Decision{Epoch: now.Ahead, Reason: s.because("its seed may be known")}}, "abandon", "agnes", "bertram")
 	s.promise(now.Ahead+1, func(st *epoch.Statement) { st.Minimum = 1 })
 	s.halt(now.Active, "the same stranger")
-	s.approve(&epoch.Ended{Decision: epoch.Decision{Draws: now.Draws, Epoch: now.Active, Reason: s.because("its seed may be known, too")}}, "end", "agnes", "bertram")
+	s.approve(&decision.Ended{Decision: decision.Decision{Draws: now.Draws, Epoch: now.Active, Reason: s.because("its seed may be known, too")}}, "end", "agnes", "bertram")
 	s.add(&epoch.Activated{Epoch: now.Ahead + 1, Policy: epoch.PolicyNone})
 	s.after(book.Get[epoch.Epoch](s.rows, epoch.Key(now.Active)).Limits.RevealDelay())
 	s.add(&epoch.Revealed{Epoch: now.Active, Salt: fixed(fmt.Sprintf("salt %d", now.Active)), Secret: fixed(fmt.Sprintf("secret %d", now.Active))})
@@ -66,7 +67,7 @@ var haltFrauds = []struct {
 		t.Reveal(n)
 	}, "epoch-reveal"},
 	{"an end hides a draw", func(t *town) {
-		with(t, func(r *epoch.Ended) { r.Draws-- }, func() { n := t.halted(); t.End(n, "anna", "berta") })
+		with(t, func(r *decision.Ended) { r.Draws-- }, func() { n := t.halted(); t.End(n, "anna", "berta") })
 	}, "epoch-draws"},
 	{"an epoch is halted twice", func(t *town) { n := t.halted(); t.Halt(n) }, "epoch-halt"},
 }

@@ -21,6 +21,7 @@ import (
 	"countroom/ledger/system"
 	"countroom/ledger/wallet"
 	"countroom/rngcert/assessment"
+	"countroom/rngcert/decision"
 	"countroom/rngcert/epoch"
 	"countroom/rngcert/noise"
 	"countroom/rngcert/verdict"
@@ -105,9 +106,9 @@ func New(typ string) (entry.Record, error) {
 	case "seed.halted":
 		return new(epoch.Halted), nil
 	case "seed.ended":
-		return new(epoch.Ended), nil
+		return new(decision.Ended), nil
 	case "seed.abandoned":
-		return new(epoch.Abandoned), nil
+		return new(decision.Abandoned), nil
 	case "entropy.failed":
 		return new(noise.Failed), nil
 	case "entropy.restored":
@@ -176,6 +177,7 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		func() error { return rounds.Fold(rows, index, r) },
 		func() error { return monitor.Fold(rows, index, r) },
 		func() error { return epoch.Fold(rows, index, r) },
+		func() error { return decision.Fold(rows, index, r) },
 		func() error { return foldNoise(rows, index, r) },
 		func() error { return certificates.Fold(rows, index, r) },
 	} {

@@ -31,6 +31,7 @@ import (
 	"countroom/ledger/system"
 	"countroom/ledger/wallet"
 	"countroom/rngcert/assessment"
+	"countroom/rngcert/decision"
 	"countroom/rngcert/epoch"
 	"countroom/rngcert/noise"
 )
@@ -424,8 +425,8 @@ func everyRecord() []entry.Record {
 		&epoch.Closed{Header: header(), Draws: number(), Epoch: number(), Reason: text()},
 		&epoch.Revealed{Header: header(), Epoch: number(), Salt: hash(), Secret: hash()},
 		&epoch.Halted{Header: request(), Epoch: number(), Reason: hash()},
-		&epoch.Ended{Decision: epoch.Decision{Header: request(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}}, Draws: number(), Epoch: number(), Reason: hash()}},
-		&epoch.Abandoned{Decision: epoch.Decision{Header: request(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}}, Draws: number(), Epoch: number(), Reason: hash()}},
+		&decision.Ended{Decision: decision.Decision{Header: request(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}}, Draws: number(), Epoch: number(), Reason: hash()}},
+		&decision.Abandoned{Decision: decision.Decision{Header: request(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}}, Draws: number(), Epoch: number(), Reason: hash()}},
 	}
 }
 

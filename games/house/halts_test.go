@@ -14,6 +14,7 @@ import (
 	"countroom/ledger/entry"
 	"countroom/ledger/officers"
 	"countroom/rngcert/chance"
+	"countroom/rngcert/decision"
 	"countroom/rngcert/epoch"
 )
 
@@ -44,8 +45,8 @@ func decide(t *testing.T, h *housetest.House, r officers.Approved, by ...string)
 	return h.Approve(t.Context(), r, because)
 }
 
-func decision(n, draws uint64) epoch.Decision {
-	return epoch.Decision{Draws: draws, Epoch: n, Reason: entry.Commitment(because.Salt, because.Text)}
+func decided(n, draws uint64) decision.Decision {
+	return decision.Decision{Draws: draws, Epoch: n, Reason: entry.Commitment(because.Salt, because.Text)}
 }
 
 func halt(t *testing.T, h *housetest.House, n uint64) error {
@@ -100,17 +101,17 @@ func TestAHaltedEpochIsEnded(t *testing.T) {
 		h.Close()
 		h = housetest.Open(t, dir, options)
 	}
-	if _, err := decide(t, h, &epoch.Ended{Decision: decision(1, 1)}, "anna"); !errors.Is(err, book.ErrBroken) {
+	if _, err := decide(t, h, &decision.Ended{Decision: decided(1, 1)}, "anna"); !errors.Is(err, book.ErrBroken) {
 		t.Errorf("ended by one officer: %v", err)
 	}
-	if _, err := decide(t, h, &epoch.Ended{Decision: decision(1, 2)}, "anna", "bert"); !errors.Is(err, book.ErrBroken) {
+	if _, err := decide(t, h, &decision.Ended{Decision: decided(1, 2)}, "anna", "bert"); !errors.Is(err, book.ErrBroken) {
 		t.Errorf("ended with a draw too many: %v", err)
 	}
-	first, err := decide(t, h, &epoch.Ended{Decision: decision(1, 1)}, "anna", "bert")
+	first, err := decide(t, h, &decision.Ended{Decision: decided(1, 1)}, "anna", "bert")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := decide(t, h, &epoch.Ended{Decision: decision(1, 1)}, "anna", "bert"); err != nil || !again.Replayed || again.Index != first.Index {
+	if again, err := decide(t, h, &decision.Ended{Decision: decided(1, 1)}, "anna", "bert"); err != nil || !again.Replayed || again.Index != first.Index {
 		t.Errorf("asked for again: entry %d, was %d: %v", again.Index, first.Index, err)
 	}
 	if _, r := spin(t, h, seat(t, h, token), "while halted", 20); r.Draw.Epoch != 2 || r.Draw.Number != 1 || r.Draw.N != 2 {
@@ -174,13 +175,13 @@ func TestALostSealKey(t *testing.T) {
 	h = housetest.Open(t, dir, options, lost)
 	for _, n := range []uint64{3, 2} { // the one ahead first
 		draws := 3 - n
-		if _, err := decide(t, h, &epoch.Abandoned{Decision: decision(n, draws)}, "anna", "bert"); !errors.Is(err, book.ErrBroken) {
+		if _, err := decide(t, h, &decision.Abandoned{Decision: decided(n, draws)}, "anna", "bert"); !errors.Is(err, book.ErrBroken) {
 			t.Errorf("epoch %d is abandoned, and was not halted: %v", n, err)
 		}
 		if err := halt(t, h, n); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := decide(t, h, &epoch.Abandoned{Decision: decision(n, draws)}, "anna", "bert"); err != nil {
+		if _, err := decide(t, h, &decision.Abandoned{Decision: decided(n, draws)}, "anna", "bert"); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -25,6 +25,7 @@ import (
 	"countroom/ledger/tlog"
 	"countroom/regulator/verify"
 	"countroom/rngcert/chance"
+	"countroom/rngcert/decision"
 	"countroom/rngcert/epoch"
 )
 
@@ -484,6 +485,12 @@ func (k *checker) seeds() error {
 			s := of(e.Epoch)
 			s.external, s.activated = e.External, true
 		case *epoch.Closed:
+			of(e.Epoch)
+		case *epoch.Halted:
+			of(e.Epoch)
+		case *decision.Ended:
+			of(e.Epoch)
+		case *decision.Abandoned:
 			of(e.Epoch)
 		case *epoch.Revealed:
 			s := of(e.Epoch)

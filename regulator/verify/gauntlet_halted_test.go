@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"countroom/rngcert/decision"
 	"countroom/rngcert/epoch"
 )
 
@@ -77,8 +78,8 @@ var haltFrauds = []contradiction{
 		commit: func(t *town) uint64 {
 			n := t.halted()
 			s := epoch.Now(t.Rows())
-			d := epoch.Decision{Draws: s.Draws, Epoch: n}
-			ended, abandoned := &epoch.Ended{Decision: d}, &epoch.Abandoned{Decision: d}
+			d := decision.Decision{Draws: s.Draws, Epoch: n}
+			ended, abandoned := &decision.Ended{Decision: d}, &decision.Abandoned{Decision: d}
 			t.Approve(ended, "anna", "berta")
 			t.Approve(abandoned, "anna", "berta")
 			abandoned.Approvals = ended.Approvals
@@ -102,15 +103,15 @@ var haltFrauds = []contradiction{
 		}},
 	{name: "an end hides a draw", typ: "seed.ended", rule: "epoch-draws",
 		commit: func(t *town) uint64 {
-			return with(t, func(r *epoch.Ended) { r.Draws-- }, func() { n := t.halted(); t.End(n, "anna", "berta") })
+			return with(t, func(r *decision.Ended) { r.Draws-- }, func() { n := t.halted(); t.End(n, "anna", "berta") })
 		}},
 	{name: "more draws are abandoned than there were", typ: "seed.abandoned", rule: "epoch-draws",
 		commit: func(t *town) uint64 {
-			return with(t, func(r *epoch.Abandoned) { r.Draws++ }, func() { n := t.halted(); t.Abandon(n, "anna", "berta") })
+			return with(t, func(r *decision.Abandoned) { r.Draws++ }, func() { n := t.halted(); t.Abandon(n, "anna", "berta") })
 		}},
 	{name: "a reason is put in after the officers signed", typ: "seed.abandoned", rule: "approvals",
 		commit: func(t *town) uint64 {
-			return with(t, func(r *epoch.Abandoned) { r.Reason[0] ^= 1 }, func() { n := t.halted(); t.Abandon(n, "anna", "berta") })
+			return with(t, func(r *decision.Abandoned) { r.Reason[0] ^= 1 }, func() { n := t.halted(); t.Abandon(n, "anna", "berta") })
 		}},
 	{name: "a secret is shown that was abandoned", typ: "seed.revealed", rule: "epoch-reveal",
 		commit: func(t *town) uint64 {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"countroom/ledger/book"
+	"countroom/rngcert/decision"
 	"countroom/rngcert/epoch"
 )
 
@@ -22,7 +23,7 @@ type Abandoned struct {
 
 // decided takes what officers decided about an epoch. What closes it counts as
 // any end does; a secret that was given up is not late.
-func (r *replay) decided(index uint64, d *epoch.Decision, abandoned bool) {
+func (r *replay) decided(index uint64, d *decision.Decision, abandoned bool) {
 	row := book.Get[epoch.Epoch](r.rows, epoch.Key(d.Epoch))
 	if row.ClosedIndex == index {
 		r.report.Epochs.Closed++

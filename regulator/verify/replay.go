@@ -29,6 +29,7 @@ import (
 	"countroom/ledger/wallet"
 	"countroom/rngcert/assessment"
 	"countroom/rngcert/chance"
+	"countroom/rngcert/decision"
 	"countroom/rngcert/epoch"
 
 	"golang.org/x/mod/sumdb/note"
@@ -507,9 +508,9 @@ func (r *replay) after(index uint64, e entry.Record, broken func(rule, expected,
 		r.report.Epochs.Closed++
 		row := book.Get[epoch.Epoch](r.rows, epoch.Key(e.Epoch))
 		r.due = append(r.due, secret{epoch: e.Epoch, due: e.At.Add(row.Limits.RevealDelay())})
-	case *epoch.Ended:
+	case *decision.Ended:
 		r.decided(index, &e.Decision, false)
-	case *epoch.Abandoned:
+	case *decision.Abandoned:
 		r.decided(index, &e.Decision, true)
 	case *epoch.Revealed:
 		r.revealed(e, broken)

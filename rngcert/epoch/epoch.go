@@ -7,7 +7,7 @@
 //
 // Older logs have seed.committed and seed.activated, which know of nothing from
 // outside. Where a secret is lost, or known to somebody, the operator halts its
-// epoch, and two officers end or abandon it (Halted).
+// epoch, and two officers end or abandon it (package decision).
 //
 // One epoch at a time is active, at most one is committed ahead, none is
 // skipped but those abandoned, and draws are numbered without gaps in the order
@@ -263,14 +263,6 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		}
 	case *Halted:
 		if err := halt(rows, index, &s, r); err != nil {
-			return err
-		}
-	case *Ended:
-		if err := decide(rows, index, &s, r, &r.Decision); err != nil {
-			return err
-		}
-	case *Abandoned:
-		if err := decide(rows, index, &s, r, &r.Decision); err != nil {
 			return err
 		}
 	case *Closed:

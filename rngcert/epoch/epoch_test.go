@@ -12,6 +12,7 @@ import (
 
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
+	"countroom/rngcert/decision"
 	"countroom/rngcert/epoch"
 )
 
@@ -59,6 +60,9 @@ func draw(n, number uint64, at entry.Time) *drawn {
 func fold(rows book.Rows, index uint64, r entry.Record) error {
 	if d, ok := r.(*drawn); ok {
 		return epoch.Draw(rows, d.epoch, d.number, d.At)
+	}
+	if err := decision.Fold(rows, index, r); err != nil {
+		return err
 	}
 	return epoch.Fold(rows, index, r)
 }

@@ -1,22 +1,16 @@
 package epoch
 
 import (
-	"encoding/hex"
 	"errors"
 	"strconv"
 
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
-	"countroom/ledger/officers"
 )
 
 // An epoch whose secret is lost, or is known to somebody, does not end by rule.
-// The operator halts it, and with it all play; two officers decide what becomes
-// of it:
-//
-//	seed.halted      nobody plays until it is decided
-//	seed.ended       it ends early, and is revealed like any other
-//	seed.abandoned   it ends, and is never revealed: its draws can be proven by nobody
+// The operator halts it ("seed.halted"), and with it all play; two officers
+// decide what becomes of it (package decision).
 
 // ErrHalted refuses play until two officers have decided about an epoch.
 var ErrHalted = errors.New("a seed epoch is halted until two officers decide about it")
@@ -43,58 +37,6 @@ func (r *Halted) Code(c *entry.Coder) {
 	c.Is("type", r.Type())
 }
 
-// Decision is what two officers say of a halted epoch.
-type Decision struct {
-	entry.Header
-	Approvals []officers.Approval
-	Draws     uint64 // that the epoch decided
-	Epoch     uint64
-	Reason    [32]byte // commitment to the officers' words
-}
-
-func (d *Decision) code(c *entry.Coder, typ string) {
-	c.Actor(&d.Header)
-	officers.CodeApprovals(c, &d.Approvals)
-	c.At(&d.Header)
-	c.Uint("draws", &d.Draws)
-	c.Uint("epoch", &d.Epoch)
-	c.Fingerprint(&d.Header)
-	c.ID(&d.Header)
-	c.Key(&d.Header)
-	c.Hex("reason", d.Reason[:])
-	c.Is("type", typ)
-}
-
-// Subject is what two officers approve of. An epoch is ended once and abandoned
-// once.
-func (d *Decision) Subject() string {
-	return "epoch " + strconv.FormatUint(d.Epoch, 10) + " draws " + strconv.FormatUint(d.Draws, 10) + " reason " + hex.EncodeToString(d.Reason[:])
-}
-
-// Approval is the list of approvals.
-func (d *Decision) Approval() *[]officers.Approval { return &d.Approvals }
-
-// Because is the commitment to the officers' words.
-func (d *Decision) Because() [32]byte { return d.Reason }
-
-// Ended ends the active epoch before its limits ("seed.ended").
-type Ended struct{ Decision }
-
-// Type is "seed.ended".
-func (*Ended) Type() string { return "seed.ended" }
-
-// Code visits the members.
-func (r *Ended) Code(c *entry.Coder) { r.code(c, r.Type()) }
-
-// Abandoned gives up an epoch's secret for ever ("seed.abandoned").
-type Abandoned struct{ Decision }
-
-// Type is "seed.abandoned".
-func (*Abandoned) Type() string { return "seed.abandoned" }
-
-// Code visits the members.
-func (r *Abandoned) Code(c *entry.Coder) { r.code(c, r.Type()) }
-
 // halt takes a seed.halted.
 func halt(rows book.Rows, index uint64, s *State, r *Halted) error {
 	e := book.Get[Epoch](rows, Key(r.Epoch))
@@ -113,40 +55,41 @@ func halt(rows book.Rows, index uint64, s *State, r *Halted) error {
 	return nil
 }
 
-// decide takes what two officers decided about the halted epoch.
-func decide(rows book.Rows, index uint64, s *State, r officers.Approved, d *Decision) error {
-	e := book.Get[Epoch](rows, Key(d.Epoch))
-	if s.Halted == 0 || d.Epoch != s.Halted || e == nil {
-		return book.Broken("epoch-undecided", "the halted epoch "+strconv.FormatUint(s.Halted, 10), d.Epoch)
+// Decide takes what two officers decided about the halted epoch: its end, or to
+// abandon it. They approved if approved returns nil, which is asked last.
+func Decide(rows book.Rows, index uint64, at entry.Time, n, draws uint64, abandon bool, approved func() error) error {
+	s, e := Now(rows), book.Get[Epoch](rows, Key(n))
+	if s.Halted == 0 || n != s.Halted || e == nil {
+		return book.Broken("epoch-undecided", "the halted epoch "+strconv.FormatUint(s.Halted, 10), n)
 	}
-	active, draws := d.Epoch == s.Active, e.Draws
+	active, drawn := n == s.Active, e.Draws
 	if active {
-		draws = s.Draws
+		drawn = s.Draws
 	}
-	_, abandoned := r.(*Abandoned)
-	if !abandoned && !active {
-		return book.Broken("epoch-end", "the active epoch "+strconv.FormatUint(s.Active, 10), d.Epoch)
+	if !abandon && !active {
+		return book.Broken("epoch-end", "the active epoch "+strconv.FormatUint(s.Active, 10), n)
 	}
-	if d.Draws != draws {
-		return book.Broken("epoch-draws", draws, d.Draws)
+	if draws != drawn {
+		return book.Broken("epoch-draws", drawn, draws)
 	}
-	if err := officers.Check(rows, officers.Origin(rows), r.Type(), d.Subject(), d.Approvals); err != nil {
+	if err := approved(); err != nil {
 		return err
 	}
 	decided := *e
 	if active {
-		s.Active, s.Closed, s.Downgraded = 0, d.Epoch, false
-		decided.ClosedIndex, decided.ClosedAt, decided.Draws = index, d.At, d.Draws
+		s.Active, s.Closed, s.Downgraded = 0, n, false
+		decided.ClosedIndex, decided.ClosedAt, decided.Draws = index, at, draws
 	}
-	if abandoned {
+	if abandon {
 		decided.AbandonedIndex = index
-		if s.Ahead == d.Epoch {
+		if s.Ahead == n {
 			s.Ahead = 0
 		}
 	}
 	s.Halted = 0
-	rows.Put(Key(d.Epoch), &decided)
+	rows.Put(Key(n), &decided)
 	s.pass(rows)
+	rows.Put(StateKey, &s)
 	return nil
 }
 

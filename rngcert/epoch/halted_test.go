@@ -3,7 +3,6 @@ package epoch_test
 import (
 	"crypto/ed25519"
 	"crypto/sha256"
-	"errors"
 	"slices"
 	"testing"
 
@@ -11,6 +10,7 @@ import (
 	"countroom/ledger/entry"
 	"countroom/ledger/officers"
 	"countroom/ledger/system"
+	"countroom/rngcert/decision"
 	"countroom/rngcert/epoch"
 )
 
@@ -23,18 +23,18 @@ func officerKey(name string) ed25519.PrivateKey {
 
 func halted(n uint64) *epoch.Halted { return &epoch.Halted{Epoch: n} }
 
-func decision(n, draws uint64, at entry.Time) epoch.Decision {
-	return epoch.Decision{Header: entry.Header{At: at}, Draws: draws, Epoch: n, Reason: [32]byte{7}}
+func decided(n, draws uint64, at entry.Time) decision.Decision {
+	return decision.Decision{Header: entry.Header{At: at}, Draws: draws, Epoch: n, Reason: [32]byte{7}}
 }
 
-func ended(n, draws uint64, at entry.Time, by ...string) *epoch.Ended {
-	r := &epoch.Ended{Decision: decision(n, draws, at)}
+func ended(n, draws uint64, at entry.Time, by ...string) *decision.Ended {
+	r := &decision.Ended{Decision: decided(n, draws, at)}
 	approve(r, by)
 	return r
 }
 
-func abandoned(n, draws uint64, at entry.Time, by ...string) *epoch.Abandoned {
-	r := &epoch.Abandoned{Decision: decision(n, draws, at)}
+func abandoned(n, draws uint64, at entry.Time, by ...string) *decision.Abandoned {
+	r := &decision.Abandoned{Decision: decided(n, draws, at)}
 	approve(r, by)
 	return r
 }
@@ -181,31 +181,4 @@ func TestBrokenDecisions(t *testing.T) {
 	r := ended(1, 1, after(2))
 	r.Approvals = slices.Clone(abandoned(1, 1, after(2), "anna", "bert").Approvals)
 	breaks(t, fold(rows, index+1, r), "approvals")
-}
-
-// Whatever is in a leaf, what was read of it is what it says, and the books take it or name a rule.
-func FuzzDecisions(f *testing.F) {
-	for _, r := range []entry.Record{halted(1), ended(1, 1, after(2), "anna", "bert"), abandoned(1, 1, after(2), "anna")} {
-		r.Head().ID = entry.NewUUID([16]byte{1})
-		r.Head().Request = entry.Request{Key: [32]byte{1}}
-		leaf, err := entry.Append(nil, r)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(leaf)
-	}
-	f.Fuzz(func(t *testing.T, leaf []byte) {
-		for _, r := range []entry.Record{new(epoch.Halted), new(epoch.Ended), new(epoch.Abandoned)} {
-			if entry.Decode(leaf, r) != nil {
-				continue
-			}
-			if again, err := entry.Append(nil, r); err != nil || string(again) != string(leaf) {
-				t.Errorf("written again it is %s, %v", again, err)
-			}
-			rows, index := staffed(t, "1 drew once")
-			if err := fold(rows, index, r); err != nil && !errors.Is(err, book.ErrBroken) {
-				t.Errorf("%v", err)
-			}
-		}
-	})
 }

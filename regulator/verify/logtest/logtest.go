@@ -36,6 +36,7 @@ import (
 	"countroom/ledger/tlog"
 	"countroom/ledger/wallet"
 	"countroom/rngcert/chance"
+	"countroom/rngcert/decision"
 	"countroom/rngcert/epoch"
 
 	"golang.org/x/mod/sumdb/note"
@@ -287,9 +288,9 @@ func (h *House) force(index uint64, r entry.Record) {
 		s.Active, s.Closed = 0, r.Epoch
 	case *epoch.Halted:
 		s.Halted = r.Epoch
-	case *epoch.Ended:
+	case *decision.Ended:
 		s.Active, s.Closed = 0, r.Epoch
-	case *epoch.Abandoned:
+	case *decision.Abandoned:
 		s.Active, s.Closed = 0, r.Epoch
 	}
 	h.rows.Put(epoch.StateKey, &s)
