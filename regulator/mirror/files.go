@@ -165,6 +165,10 @@ func (m *Mirror) Origin() string { return m.origin }
 // Log is the log as it is in the directory: what is under Head is true.
 func (m *Mirror) Log() verify.Source { return m.files() }
 
+// Verified is how many entries are known to be there in full. It is not for
+// another goroutine than Round's.
+func (m *Mirror) Verified() uint64 { return m.verified }
+
 // Leaves reports whether the mirror has entries and blobs.
 func (m *Mirror) Leaves() bool { return m.cfg.Leaves }
 

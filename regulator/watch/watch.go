@@ -55,6 +55,7 @@ type Config struct {
 	Metrics string // file for Prometheus, "" for none
 	Workers int
 
+	Turn             time.Duration // of a house in one round, default two minutes
 	Patience, Settle time.Duration // as of mirror.Config
 	Clock            func() time.Time
 	Log              *slog.Logger
@@ -63,6 +64,14 @@ type Config struct {
 // failuresMost is how many rounds in a row may come to nothing before it is an
 // alarm, and a point may be ahead of the house.
 const failuresMost = 3
+
+const (
+	// turnMost is Config.Turn by default, catchUpMost how long it may take in all
+	// until a house was seen to the end, and postsMost the time for all alerts.
+	turnMost    = 2 * time.Minute
+	catchUpMost = 6 * time.Hour
+	postsMost   = 30 * time.Second
+)
 
 // Watch is an open watch. Round is for one goroutine.
 type Watch struct {
@@ -89,6 +98,7 @@ type house struct {
 	said       map[string]bool // findings and warnings
 	active     map[string]bool // alarms, by kind and point
 	looked     time.Time
+	seen       time.Time // when it was last seen to the end, or the start
 	size       uint64
 	checked    uint64
 }
@@ -138,7 +148,7 @@ func (w *Watch) open(ctx context.Context, h House) (*house, error) {
 	if len(h.Points) == 0 || h.Points[0].Witness {
 		return nil, errors.New("expected the URL of a house or a mirror first")
 	}
-	one := &house{House: h, cfg: &w.cfg, tell: w.teller.tell, said: map[string]bool{}, active: map[string]bool{}, grown: w.cfg.Clock()}
+	one := &house{House: h, cfg: &w.cfg, tell: w.teller.tell, said: map[string]bool{}, active: map[string]bool{}, grown: w.cfg.Clock(), seen: w.cfg.Clock()}
 	var err error
 	if one.follower, err = verify.Follow(verify.Options{VKey: h.VKey, Trust: w.cfg.Trust, Workers: w.cfg.Workers}); err != nil {
 		return nil, err
@@ -219,7 +229,9 @@ func (w *Watch) Round(ctx context.Context) Result {
 			}
 		}
 	}
-	if err := w.teller.deliver(ctx); err != nil {
+	posting, cancel := context.WithTimeout(ctx, postsMost)
+	defer cancel()
+	if err := w.teller.deliver(posting); err != nil {
 		w.cfg.Log.Error("an alert did not arrive; it is sent again", "error", err)
 		errs = append(errs, err)
 	}
@@ -238,15 +250,19 @@ func (w *Watch) Round(ctx context.Context) Result {
 
 // round looks at one house.
 func (h *house) round(ctx context.Context) {
+	before := h.progress()
 	h.failed = h.look(ctx)
 	if ctx.Err() != nil {
 		return
 	}
 	now := h.cfg.Clock()
 	h.looked = now
-	if h.failed == nil {
-		h.fails = 0
-	} else {
+	switch {
+	case h.failed == nil:
+		h.fails, h.seen = 0, now
+	case errors.Is(h.failed, errTurn) && h.progress() > before && now.Sub(h.seen) < catchUpMost:
+		// A long log takes several turns, the first time.
+	default:
 		h.fails++
 	}
 	why := ""
@@ -278,8 +294,17 @@ func (h *house) round(ctx context.Context) {
 	}
 }
 
-// look has the mirror fetch what is new, and goes through it.
+// errTurn says that a house has used up its time of this round.
+var errTurn = errors.New("not seen to the end in this round: it goes on in the next one")
+
+// progress is how far the house was seen, in entries fetched and gone through.
+func (h *house) progress() uint64 { return h.mirror.Verified() + h.follower.Size() }
+
+// look has the mirror fetch what is new, and goes through it. It ends with the turn:
+// a house that gives what it has drop by drop does not hold up the others.
 func (h *house) look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, cmp.Or(h.cfg.Turn, turnMost), errTurn)
+	defer cancel()
 	err := h.mirror.Round(ctx)
 	var r *mirror.Refusal
 	if errors.As(err, &r) && r.Evidence != nil {
@@ -287,9 +312,9 @@ func (h *house) look(ctx context.Context) error {
 	}
 	head := h.mirror.Head()
 	if ctx.Err() != nil || head == nil || !h.Leaves {
-		return err
+		return cmp.Or(err, context.Cause(ctx))
 	}
-	if h.report != nil && head.Size == h.report.Size {
+	if h.report != nil && head.Size == h.follower.Size() {
 		return err
 	}
 	report, bad := h.follower.Advance(ctx, h.mirror.Log(), head.Note)

@@ -467,6 +467,44 @@ func TestUnreachable(t *testing.T) {
 	s.says("resolved unchecked")
 }
 
+// A house that never ends an answer has its turn and no more: the other one is
+// watched, and this one is said not to be.
+func TestEachHouseHasItsTurn(t *testing.T) {
+	s := newStory(t)
+	stuck := logtest.New(logtest.Config{Seed: 42})
+	if err := s.w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.cfg.Turn, s.cfg.Patience = 500*time.Millisecond, time.Hour
+	s.cfg.Houses = append(s.cfg.Houses, House{VKey: stuck.VKey, Points: []Point{{Name: "https://stuck.example", Source: endless{}}}})
+	s.start()
+	told := false
+	for n := 0; ; n++ {
+		r := s.w.Round(t.Context())
+		_, alerts := s.post.take()
+		for _, a := range alerts {
+			told = told || a.Kind == "unchecked" && strings.Contains(a.Text, errTurn.Error())
+		}
+		if report := s.w.Reports()[0]; report != nil && report.Replayed == s.h.Size() && told {
+			if r.Unchecked == nil {
+				t.Error("everything is said to be checked")
+			}
+			return
+		}
+		if n == 100 {
+			t.Fatalf("%v", r.Unchecked)
+		}
+	}
+}
+
+// endless never ends an answer.
+type endless struct{}
+
+func (endless) Read(ctx context.Context, buf []byte, _ string, _ int) ([]byte, error) {
+	<-ctx.Done()
+	return buf, context.Cause(ctx)
+}
+
 func TestNothingToWatch(t *testing.T) {
 	h, _ := newHouse()
 	point := Point{Name: "x", Source: &place{}}
