@@ -72,7 +72,7 @@ soak: build ## Offer a server twice what it can do for SOAK (1h) and check it al
 .PHONY: deps
 deps: $(STATICCHECK) $(COSIGN) ## Install what the tests need (Debian packages as root or by sudo)
 	@$(call install,gcc:gcc gcc:libc6-dev systemd-analyze:systemd python3:python3 chromium:chromium curl:curl ent:ent rngtest:rng-tools5 dieharder:dieharder \
-		softhsm2-util:softhsm2 haproxy:haproxy keepalived:keepalived ip:iproute2 nft:nftables unshare:util-linux pkcs11-tool:opensc pkcs11-tool:opensc-pkcs11 swtpm:swtpm tpm2:tpm2-tools openssl:openssl \
+		softhsm2-util:softhsm2 haproxy:haproxy nginx:nginx-light keepalived:keepalived ip:iproute2 nft:nftables unshare:util-linux pkcs11-tool:opensc pkcs11-tool:opensc-pkcs11 swtpm:swtpm tpm2:tpm2-tools openssl:openssl \
 		/usr/lib/postgresql/15/bin/initdb:postgresql)
 
 $(STATICCHECK):
