@@ -19,6 +19,7 @@ var (
 	jsonType    = []string{"application/json"}
 	problemType = []string{"application/problem+json"}
 	textType    = []string{"text/plain; charset=utf-8"}
+	htmlType    = []string{"text/html; charset=utf-8"}
 	octetType   = []string{"application/octet-stream"}
 )
 

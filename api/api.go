@@ -57,6 +57,7 @@ type Server struct {
 	echo     *echo.Echo
 	draining atomic.Bool
 	turns    *turns
+	pages    *portal.Portal
 	waiting  atomic.Pointer[patience]
 	// An answer is waited for at least patient, and sometimes sharing longer.
 	patient, sharing time.Duration
@@ -79,7 +80,8 @@ func New(h *house.House, opts Options) *Server {
 	for _, r := range s.routes(promhttp.HandlerFor(opts.Registry, promhttp.HandlerOpts{})) {
 		s.add(r)
 	}
-	pages := portal.New(portal.Config{Ledger: h.Ledger(), Token: opts.Tokens.Regulator, Groups: house.PlayerGroups, Ready: h.Ready, Log: opts.Log})
+	pages := portal.New(portal.Config{Ledger: h.Ledger(), Token: opts.Tokens.Regulator, Groups: house.PlayerGroups, Ready: h.Ready, Sign: h.Sign, Log: opts.Log})
+	s.pages = pages
 	for _, path := range []string{"/regulator", "/regulator/*", "/verify", "/verify/*"} {
 		s.echo.Any(path, s.watch(&route{"any", path, echo.WrapHandler(pages)}))
 	}
@@ -144,6 +146,7 @@ func (s *Server) routes(metrics http.Handler) []*route {
 		{"GET", "/v1/players/{id}/rounds", s.listRounds},
 		{"GET", "/v1/players/{id}/transactions", s.listTransactions},
 		{"GET", "/v1/rounds/{id}", s.getRound},
+		{"GET", "/v1/rounds/{id}/dispute-pack", s.getDisputePack},
 		{"GET", "/v1/entries/{index}", s.getEntry},
 		{"GET", "/v1/games", s.listGames},
 		{"GET", "/v1/games/{id}", s.getGame},

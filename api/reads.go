@@ -14,6 +14,7 @@ import (
 	"countroom/games/rounds"
 	"countroom/ledger"
 	"countroom/ledger/entry"
+	"countroom/regulator/portal"
 
 	"github.com/labstack/echo/v4"
 )
@@ -131,6 +132,27 @@ func (s *Server) getRound(c echo.Context) error {
 		return err
 	}
 	return writeJSON(c, append(out, '}'))
+}
+
+// getDisputePack: GET /v1/rounds/{id}/dispute-pack.
+func (s *Server) getDisputePack(c echo.Context) error {
+	if err := s.admit(c, operator|regulator|auditor); err != nil {
+		return err
+	}
+	id, err := entry.ParseUUID(c.Param("id"))
+	if err != nil {
+		return ledger.ErrNotFound
+	}
+	var pack []byte
+	if err := s.turns.take(func() (err error) {
+		pack, err = s.pages.Pack(s.context(), id)
+		return err
+	}); err != nil {
+		return err
+	}
+	portal.PackHeader(c.Response().Header(), id.String())
+	write(c, 200, htmlType, pack)
+	return nil
 }
 
 // getEntry: GET /v1/entries/{index}.

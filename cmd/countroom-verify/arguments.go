@@ -10,7 +10,7 @@ import (
 
 // arguments are the command line, whose flags may stand anywhere.
 type arguments struct {
-	command string // "receipt", "log", "evidence", "assessment", "help", "version"
+	command string // "receipt", "log", "evidence", "dispute", "assessment", "help", "version"
 	subject string // FILE, URL or DIR
 
 	vkey, token, save string
@@ -139,6 +139,11 @@ func parse(args []string) (*arguments, error) {
 		what = "one FILE of evidence"
 		if a.token != "" || a.save != "" || a.known != nil || a.secrets != nil || a.json || a.workers != 0 || a.witnesses != nil {
 			return nil, errors.New("evidence: expected no flags but --vkey and --history")
+		}
+	case "dispute":
+		what = "one FILE with a dispute pack"
+		if a.token != "" || a.save != "" || a.known != nil || a.secrets != nil || a.json || a.workers != 0 || a.witnesses != nil || a.history != "" {
+			return nil, errors.New("dispute: expected no flag but --vkey")
 		}
 	case "assessment":
 		what = "one DIR with an examination"

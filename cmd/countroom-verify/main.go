@@ -98,6 +98,11 @@ Of both, the checkpoint's cosignatures by witnesses outside the house:
         that its files are those that the signed log names, that the house's key for exports
         signed for them, and that the verdict follows from the p-values.
 
+  countroom-verify dispute FILE --vkey FILE
+        check a dispute pack: that the house's key for exports signed the page, that the
+        log has that key and the round, and that the round follows from its draw, its
+        rules and, once that is out, its seed.
+
   countroom-verify export FILE --vkey FILE [flags]
         check an export that an auditor took home: that the house's key for exports signed
         it, that its leaves are in the signed log at their places and, unless it was
@@ -145,6 +150,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return receipt(a, stdin, stdout, stderr)
 	case a.command == "evidence":
 		return shown(a, stdout, stderr)
+	case a.command == "dispute":
+		return disputed(a, stdout, stderr)
 	case a.command == "assessment":
 		return examination(a, stdout, stderr)
 	case a.command == "export":

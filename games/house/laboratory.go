@@ -16,9 +16,12 @@ import (
 	"countroom/ledger/book"
 	"countroom/ledger/dsse"
 	"countroom/ledger/entry"
+	"countroom/ledger/keys"
 	"countroom/ledger/officers"
+	"countroom/ledger/system"
 	"countroom/rngcert/assessment"
 
+	"github.com/sigstore/sigstore/pkg/signature"
 	sigstore "github.com/sigstore/sigstore/pkg/signature/dsse"
 )
 
@@ -84,7 +87,7 @@ func (h *House) Assess(ctx context.Context, reported, page []byte) (r ledger.Rec
 	if e.Program != program || e.Configuration != configuration {
 		return r, nil, fmt.Errorf("%w: it is of program %x and configuration %x, expected %x and %x", errReport, e.Program, e.Configuration, program, configuration)
 	}
-	if bundle, err = h.sign(payload); err != nil {
+	if bundle, err = h.Sign(ctx, payload); err != nil {
 		return r, nil, err
 	}
 	e.Header, e.Bundle = byHouse(), sha256.Sum256(bundle)
@@ -97,12 +100,30 @@ func (h *House) Assess(ctx context.Context, reported, page []byte) (r ledger.Rec
 	return r, bundle, err
 }
 
-// sign has the key for exports sign a statement, and puts it into a bundle.
-func (h *House) sign(payload []byte) ([]byte, error) {
-	if h.cfg.Exports == nil {
-		return nil, errors.New("this house has no key for exports")
+// exports is the key for exports that the log has in force.
+func (h *House) exports(ctx context.Context) (signature.Signer, error) {
+	s := h.cfg.Exports
+	err := h.ledger.View(ctx, func(rows book.Reader) error {
+		if k := keys.Current(rows, system.RoleExports); k != nil {
+			if at := h.ring.signer(k.Public); at != nil {
+				s = at
+			}
+		}
+		return nil
+	})
+	if err == nil && s == nil {
+		err = errors.New("this house has no key for exports")
 	}
-	public, err := h.cfg.Exports.PublicKey()
+	return s, err
+}
+
+// Sign has the key for exports sign a statement, and puts it into a bundle.
+func (h *House) Sign(ctx context.Context, payload []byte) ([]byte, error) {
+	exports, err := h.exports(ctx)
+	if err != nil {
+		return nil, err
+	}
+	public, err := exports.PublicKey()
 	if err != nil {
 		return nil, fmt.Errorf("exports key: %w", err)
 	}
@@ -110,7 +131,7 @@ func (h *House) sign(payload []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("exports key: %w", err)
 	}
-	signed, err := sigstore.WrapSigner(h.cfg.Exports, dsse.PayloadType).SignMessage(bytes.NewReader(payload))
+	signed, err := sigstore.WrapSigner(exports, dsse.PayloadType).SignMessage(bytes.NewReader(payload))
 	if err != nil {
 		return nil, fmt.Errorf("exports key: %w", err)
 	}

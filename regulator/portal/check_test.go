@@ -76,6 +76,9 @@ func playerChecks(t *testing.T, b *browser, proven, fresh uint64) {
 	if r := b.check(); r.Verdict != "open" || r.state("The seed gives") != "open" || r.state("The rules give") != "holds" {
 		t.Errorf("a round whose seed is secret: %+v", r)
 	}
+	for index, status := range map[uint64]int{2: 200, proven: 404, 0: 404, 1 << 40: 404} { // rules are for everybody, other entries are not
+		b.w.get(fmt.Sprintf("/verify/games/%d", index), status)
+	}
 	b.put("#paste", b.w.answer(2))
 	if r := b.check(); r.Verdict != "holds" || len(r.Steps) != 3 {
 		t.Errorf("an entry that is no round: %+v", r)

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"countroom/ledger"
+	"countroom/ledger/entry"
 )
 
 // Config of a portal.
@@ -31,7 +32,9 @@ type Config struct {
 	Token  string         // the regulator's; an empty one admits nobody
 	Groups []ledger.Group // indexes from a player's reference to his entries
 	Ready  func() error   // whether the house plays
-	Log    *slog.Logger
+	// Sign has the house's key for exports sign a statement.
+	Sign func(ctx context.Context, payload []byte) (bundle []byte, err error)
+	Log  *slog.Logger
 }
 
 // Portal serves the pages. It is an http.Handler.
@@ -66,6 +69,7 @@ func New(cfg Config) *Portal {
 	for path, make := range pages {
 		p.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { p.inside(w, r, make) })
 	}
+	p.mux.HandleFunc("/regulator/rounds/{id}/dispute-pack", p.pack)
 	p.mux.HandleFunc("/regulator/sign-out", p.signOut)
 	p.mux.HandleFunc("/regulator/", func(w http.ResponseWriter, r *http.Request) {
 		p.inside(w, r, func(*http.Request) (*page, error) { return nil, ledger.ErrNotFound })
@@ -75,6 +79,7 @@ func New(cfg Config) *Portal {
 	})
 	p.mux.HandleFunc("/verify", p.verify)
 	p.mux.HandleFunc("/verify/{file}", p.file)
+	p.mux.HandleFunc("GET /verify/games/{index}", p.game)
 	return p
 }
 
@@ -101,6 +106,8 @@ type page struct {
 	Size, AsOf uint64
 	Behind     bool
 	Made       string
+
+	file []byte // instead of a page
 }
 
 // inside shows a page to who is signed in, and asks others to.
@@ -123,6 +130,10 @@ func (p *Portal) inside(w http.ResponseWriter, r *http.Request, make func(*http.
 	made, err := make(r)
 	var wrong *badRequest
 	switch {
+	case err == nil && made.file != nil:
+		PackHeader(w.Header(), r.PathValue("id"))
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write(made.file)
 	case err == nil:
 		p.show(w, r, http.StatusOK, made)
 	case errors.As(err, &wrong):
@@ -193,6 +204,29 @@ func (p *Portal) verify(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Cache-Control", "no-cache")
 	p.show(w, r, http.StatusOK, &page{Title: "Check a receipt", Template: "verify", Data: strings.TrimSpace(p.cfg.Ledger.VKey())})
+}
+
+// game: an answer about a game.enabled entry, also of a release that is not
+// played any more. The rules of games are for everybody, and no other entry is
+// shown here.
+func (p *Portal) game(w http.ResponseWriter, r *http.Request) {
+	index, err := strconv.ParseUint(r.PathValue("index"), 10, 63)
+	var text string
+	if err == nil {
+		var e ledger.Receipt
+		if text, e, err = p.answer(index); err == nil {
+			if typ, bad := entry.TypeOf(e.Leaf); bad != nil || typ != "game.enabled" {
+				err = ledger.ErrNotFound
+			}
+		}
+	}
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write([]byte(text))
 }
 
 // viewMost bounds a look at the books.

@@ -66,6 +66,10 @@ func Open(t testing.TB, dir string, options ...func(*ledger.Config, *house.Confi
 	must(err)
 	spki, err := x509.MarshalPKIXPublicKey(seeds.Public().(*ecdsa.PublicKey))
 	must(err)
+	exports, err := signer.LoadOrCreate(signer.Disk{}, filepath.Join(dir, "exports.pem"), signer.ECDSAP256, rand.Reader)
+	must(err)
+	exportsSPKI, err := x509.MarshalPKIXPublicKey(exports.Public().(*ecdsa.PublicKey))
+	must(err)
 	pool, err := entropy.NewPool(ctx, entropy.Options{Personalisation: []byte(Origin)}, entropy.Kernel{})
 	must(err)
 
@@ -76,7 +80,7 @@ func Open(t testing.TB, dir string, options ...func(*ledger.Config, *house.Confi
 	}
 	hc := house.Config{
 		Origin: Origin, Node: "test", Release: "test", Games: []*slots.Definition{slots.Bundled()},
-		Seeds: seeds, Sealer: sealer{}, Secret: secrets(pool), Log: log,
+		Seeds: seeds, Exports: exports, Sealer: sealer{}, Secret: secrets(pool), Log: log,
 		TokenKey: sha256.Sum256([]byte("token key of tests")), VaultKey: sha256.Sum256([]byte("vault key of tests")),
 	}
 	for _, o := range options {
@@ -87,6 +91,7 @@ func Open(t testing.TB, dir string, options ...func(*ledger.Config, *house.Confi
 	hc.Keys = []system.Key{
 		{Algorithm: "ed25519", Assurance: checkpoints.Assurance(), Public: l.VKey(), Role: system.RoleCheckpoint},
 		{Algorithm: "ecdsa-p256", Assurance: seeds.Assurance(), Public: hex.EncodeToString(spki), Role: system.RoleSeeds},
+		{Algorithm: "ecdsa-p256", Assurance: exports.Assurance(), Public: hex.EncodeToString(exportsSPKI), Role: system.RoleExports},
 	}
 	h, err := house.Open(ctx, l, hc)
 	must(err)

@@ -180,7 +180,7 @@ if (receipt) {
     let more = [];
     if (first.type === "round.settled" && first.verdict !== "fails") {
       const leaf = JSON.parse(first.leaf);
-      more = await Promise.all([ask("/v1/games/" + encodeURIComponent(leaf.game)), ask("/v1/epochs/" + encodeURIComponent(leaf.draw.epoch))]);
+      more = await Promise.all([ask("/verify/games/" + encodeURIComponent(leaf.enabled)), ask("/v1/epochs/" + encodeURIComponent(leaf.draw.epoch))]);
     }
     timed(into, () => countroom.check(key(), text, $("#own-nonce").value.trim(), ...more));
   });
