@@ -459,7 +459,7 @@ func (p *Portal) roundOf(d *entryData, s *rounds.Settled) error {
 	}); err != nil {
 		return err
 	}
-	for _, index := range []uint64{row.CommittedIndex, row.ActivatedIndex, row.RevealedIndex} {
+	for _, index := range []uint64{row.CommittedIndex, row.ActivatedIndex, row.RevealedIndex, row.AbandonedIndex} {
 		if index == 0 {
 			continue
 		}
@@ -636,6 +636,10 @@ func (s *seed) line() seedLine {
 		l.Replay, l.Good = fmt.Sprintf("all %s draws follow from the seed", count(s.replay.draws)), true
 	case s.revealed != 0:
 		l.Replay = "is being replayed"
+	case s.abandoned != 0:
+		l.Replay, l.Bad = fmt.Sprintf("unprovable: two officers abandoned it in entry %d, so its seed is never shown", s.abandoned), true
+	case s.halted != 0 && s.closed == 0:
+		l.Replay, l.Bad = fmt.Sprintf("halted in entry %d, until two officers decide", s.halted), true
 	case s.closed != 0:
 		l.Replay = "not yet provable: the seed is still secret"
 	case s.activated != 0:
@@ -666,11 +670,13 @@ func (p *Portal) seed(r *http.Request) (*page, error) {
 		return nil, ledger.ErrNotFound
 	}
 	d := &seedData{seedLine: s.line(), External: hex.EncodeToString(s.external)}
+	indexes := []uint64{s.committed, s.activated, s.halted, s.closed, s.abandoned, s.revealed}
 	if s.revealed != 0 {
 		d.Secret, d.Salt = hex.EncodeToString(s.secret[:]), hex.EncodeToString(s.salt[:])
 	}
 	p.tally.mu.RUnlock()
-	for _, index := range []uint64{d.Committed, d.Activated, d.Closed, d.Revealed} {
+	slices.Sort(indexes)
+	for _, index := range slices.Compact(indexes) {
 		if index == 0 {
 			continue
 		}

@@ -16,6 +16,7 @@ import (
 	"countroom/ledger/system"
 	"countroom/ledger/wallet"
 	"countroom/rngcert/chance"
+	"countroom/rngcert/decision"
 	"countroom/rngcert/epoch"
 )
 
@@ -137,6 +138,7 @@ type node struct {
 type seed struct {
 	epoch                                  uint64
 	committed, activated, closed, revealed uint64 // indexes, 0 for none
+	halted, abandoned                      uint64 // likewise
 	commitment                             [32]byte
 	policy                                 string
 	external                               []byte
@@ -249,6 +251,19 @@ func (t *tally) take(index uint64, r entry.Record) {
 		s := t.seed(r.Epoch)
 		s.revealed, s.secret, s.salt = index, r.Secret, r.Salt
 		t.due = append(t.due, r.Epoch)
+	case *epoch.Halted:
+		t.seed(r.Epoch).halted = index
+		t.about(index, r)
+	case *decision.Ended:
+		s := t.seed(r.Epoch)
+		s.closed, s.draws = index, r.Draws
+		t.about(index, r)
+	case *decision.Abandoned:
+		s := t.seed(r.Epoch)
+		if s.abandoned = index; s.closed == 0 && s.activated != 0 {
+			s.closed, s.draws = index, r.Draws
+		}
+		t.about(index, r)
 	default:
 		t.about(index, r)
 	}
@@ -283,7 +298,7 @@ func (t *tally) about(index uint64, r entry.Record) {
 }
 
 // alarming are the types of entries that somebody should look at.
-var alarming = map[string]bool{"alarm.raised": true, "chance.alarmed": true, "entropy.failed": true, "house.restored": true, "clock.stepped": true}
+var alarming = map[string]bool{"alarm.raised": true, "chance.alarmed": true, "entropy.failed": true, "house.restored": true, "clock.stepped": true, "seed.halted": true, "seed.abandoned": true}
 
 // sameRelease returns the returns of a release that was enabled before.
 func (t *tally) sameRelease(game string, maths [32]byte) map[money.Currency]*returns {

@@ -91,6 +91,7 @@ type Question struct {
 type evidence struct {
 	enabled                        map[uint64]*rounds.GameEnabled
 	committed, activated, revealed map[uint64]seed
+	abandoned                      map[uint64]seed
 }
 
 // seed is an entry of a seed epoch, with those of its members that it has.
@@ -224,6 +225,10 @@ func (r *Report) chance(q *Question, s *rounds.Settled, g *rounds.GameEnabled, m
 	}
 	r.add(Holds, before, "The house bound itself to the seed of epoch %d in entry %d, by its fingerprint %s, and began to use it in entry %d, before this round. %s", s.Draw.Epoch, committed.index, short(committed.commitment[:]), activated.index, policy)
 	revealed, out := more.revealed[s.Draw.Epoch]
+	if lost, given := more.abandoned[s.Draw.Epoch]; given && !out {
+		r.add(Open, gives, "Two officers abandoned epoch %d in entry %d, so its seed is never shown. That it gives this draw can be proven by nobody: ask the house why.", s.Draw.Epoch, lost.index)
+		return
+	}
 	if !out {
 		r.add(Open, gives, "The seed of epoch %d is still secret, since it can still decide rounds. Come back some minutes after the epoch has ended.", s.Draw.Epoch)
 		return
@@ -265,7 +270,7 @@ func (r *Report) chance(q *Question, s *rounds.Settled, g *rounds.GameEnabled, m
 // evidenceOf proves further answers under the same key. They mostly come under
 // one checkpoint, whose signature is checked once.
 func evidenceOf(texts []string, v note.Verifier) (*evidence, error) {
-	e := &evidence{enabled: map[uint64]*rounds.GameEnabled{}, committed: map[uint64]seed{}, activated: map[uint64]seed{}, revealed: map[uint64]seed{}}
+	e := &evidence{enabled: map[uint64]*rounds.GameEnabled{}, committed: map[uint64]seed{}, activated: map[uint64]seed{}, revealed: map[uint64]seed{}, abandoned: map[uint64]seed{}}
 	opened := map[string]bool{}
 	for _, text := range texts {
 		if strings.TrimSpace(text) == "" {
@@ -311,6 +316,8 @@ func (e *evidence) take(index uint64, leaf []byte) error {
 		into = e.activated
 	case "seed.revealed":
 		into = e.revealed
+	case "seed.abandoned":
+		into = e.abandoned
 	default:
 		return nil
 	}

@@ -118,6 +118,17 @@ func TestAHouseThatSignsFalseRounds(t *testing.T) {
 	}
 }
 
+func TestAnAbandonedSeedProvesNothing(t *testing.T) {
+	q, err := makeUpWith(func(leaves [][]byte) { leaves[4] = []byte(`{"epoch":1,"type":"seed.abandoned"}`) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Check(q)
+	if r.Verdict() != Open || !strings.Contains(fmt.Sprint(r.Steps), "by nobody") {
+		t.Errorf("%s: %+v", r.Verdict(), r.Steps)
+	}
+}
+
 func TestTwoCheckpoints(t *testing.T) {
 	q := question(t)
 	_, note, ok := strings.Cut(strings.ReplaceAll(q.More[0], `\n`, "\n"), "\n\n")
