@@ -76,6 +76,8 @@ type storm struct {
 
 	members          []*member // a, b, w
 	witness, haproxy *program
+	mirror           *program // of the log, by way of the balancer
+	mirrorOnce       func() ([]byte, error)
 	hsm              map[*member]string // directories of tokens
 	crowd            *crowd
 
@@ -255,6 +257,26 @@ func (s *storm) settle() {
 	})
 }
 
+// reflect starts a mirror of the published log, which asks now one machine and
+// now the other.
+func (s *storm) reflect() {
+	line := []string{"mirror", "--from", "http://" + s.balancerAt, "--data", filepath.Join(s.dir, "mirror"), "--vkey", filepath.Join(s.dir, "log.vkey"),
+		"--token", filepath.Join(s.a.dir, "credentials", "auditor.key")}
+	s.mirrorOnce = func() ([]byte, error) {
+		cmd := exec.Command(os.Args[0], append(line, "--once")...)
+		cmd.Env = append(os.Environ(), "COUNTROOM_TEST_MAIN=1")
+		return cmd.CombinedOutput()
+	}
+	s.mirror = &program{t: s.t, name: "mirror", log: new(journal), down: true, make: func() *exec.Cmd {
+		cmd := exec.Command(os.Args[0], append(line, "--interval", "200ms")...)
+		cmd.Env = append(os.Environ(), "COUNTROOM_TEST_MAIN=1")
+		cmd.Stderr = s.mirror.log
+		return cmd
+	}}
+	s.t.Cleanup(s.mirror.end)
+	s.mirror.up()
+}
+
 func (s *storm) answers(m *member) bool {
 	resp, err := http.Get("http://" + m.addr + "/readyz")
 	if err != nil {
@@ -392,6 +414,7 @@ func (s *storm) rage(long time.Duration) {
 	}
 	s.crowd = newCrowd(s, players)
 	s.crowd.play()
+	s.reflect()
 	s.calm(20)
 	start := s.now()
 	kinds := slices.Clone(faults)
@@ -420,8 +443,24 @@ func (s *storm) happen(f fault) {
 	s.crowd.mu.Lock()
 	s.crowd.fault = f.name
 	s.crowd.mu.Unlock()
+	var beside sync.WaitGroup
+	if *stormFlag > 0 && s.rnd.IntN(3) == 0 {
+		b := besides[s.rnd.IntN(len(besides))]
+		wait, long := time.Duration(s.rnd.IntN(1000))*time.Millisecond, time.Duration(200+s.rnd.IntN(1500))*time.Millisecond
+		s.done["besides: "+b.name]++
+		beside.Go(func() {
+			time.Sleep(wait)
+			b.begin(s)
+			time.Sleep(long)
+			b.end(s)
+		})
+	}
 	f.do(s)
+	beside.Wait()
 	s.calm(20)
+	if d := s.mirror.deaths(); len(d) > 0 {
+		s.t.Errorf("%s: the mirror ended by itself: %s", f.name, d)
+	}
 	for _, m := range s.members {
 		for _, d := range m.deaths() {
 			if !f.mayEnd {
@@ -538,7 +577,7 @@ func (s *storm) report(length time.Duration) {
 	for _, e := range names {
 		fmt.Printf("  errors seen at %-90s %d\n", e, c.errors[e])
 	}
-	fmt.Printf("rounds in published logs, logs of the consensus and evidence (%[3]d): %[1]d, of which committed nowhere: %[2]d; restored disks refused: %[4]d\n", len(s.tails.seen), len(s.tails.seen)-len(s.tails.committed), s.tails.files, s.refused)
+	fmt.Printf("rounds in published logs, logs of the consensus and evidence (%[3]d): %[1]d, of which committed nowhere: %[2]d; overwritten before anybody had committed them: %[5]d; restored disks refused: %[4]d\n", len(s.tails.seen), len(s.tails.seen)-len(s.tails.committed), s.tails.files, s.refused, s.tails.overwritten)
 }
 
 func quantile(d []time.Duration, q float64) time.Duration {

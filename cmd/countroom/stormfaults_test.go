@@ -184,7 +184,23 @@ var faults = []fault{
 		s.haproxy.up()
 		s.gap("the balancer is killed", s.now())
 	}},
+	{"the mirror is killed", false, func(s *storm) {
+		s.mirror.kill()
+		s.sleep(0, 300)
+		s.mirror.up()
+	}},
 	{"an older disk is put back", false, func(s *storm) { s.putBack() }},
+}
+
+// besides are what may go wrong at the same time as something else.
+var besides = []struct {
+	name       string
+	begin, end func(*storm)
+}{
+	{"the arbiter is lost", func(s *storm) { s.members[2].kill() }, func(s *storm) { s.members[2].up() }},
+	{"the arbiter freezes", func(s *storm) { s.members[2].freeze() }, func(s *storm) { s.members[2].thaw() }},
+	{"the witness is lost", func(s *storm) { s.witness.kill() }, func(s *storm) { s.witness.up() }},
+	{"the mirror freezes", func(s *storm) { s.mirror.freeze() }, func(s *storm) { s.mirror.thaw() }},
 }
 
 // sleep waits, by the storm's random numbers.

@@ -85,6 +85,7 @@ func (s *storm) judge() {
 			m.name, report.Size, report.Types["round.settled"], report.Types["house.active.v2"], report.Known)
 		s.tails.leaves(t, src, report.Size)
 	}
+	s.inTheMirror(known)
 	s.oneHistoryAtTheWitness()
 	for _, m := range s.members {
 		m.stop(15) // SIGTERM
@@ -131,6 +132,27 @@ func (s *storm) linearizable() {
 	}
 }
 
+// inTheMirror wants the mirror to come to the end of the log, and all receipts in
+// what it has.
+func (s *storm) inTheMirror(known []verify.Known) {
+	t := s.t
+	s.mirror.kill()
+	if out, err := s.mirrorOnce(); err != nil {
+		t.Errorf("the mirror: %v\n%s", err, out)
+		return
+	}
+	vkey, err := os.ReadFile(filepath.Join(s.dir, "log.vkey"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := verify.Log(context.Background(), verify.Dir(os.DirFS(filepath.Join(s.dir, "mirror"))), verify.Options{VKey: strings.TrimSpace(string(vkey)), Known: known})
+	if err != nil || !report.OK() || report.Known != uint64(len(known)) {
+		t.Errorf("the mirror: %v, %+v", err, report)
+		return
+	}
+	fmt.Printf("mirror: %d entries, %d receipts hold\n", report.Size, report.Known)
+}
+
 // oneHistoryAtTheWitness wants no conflict at the witness, and its checkpoint in
 // the log.
 func (s *storm) oneHistoryAtTheWitness() {
@@ -162,17 +184,20 @@ type tails struct {
 	committed map[string]bool   // those of them that a published log has
 	wrong     []string
 	files     int
+
+	overwritten int // rounds in entries that gave way to others
 }
 
-func (x *tails) leaf(where string, leaf []byte, committed bool) {
+// leaf takes a leaf, and reports whether it is a round.
+func (x *tails) leaf(where string, leaf []byte, committed bool) bool {
 	record, err := books.Decode(leaf)
 	if err != nil {
 		x.wrong = append(x.wrong, fmt.Sprintf("%s: %v", where, err))
-		return
+		return false
 	}
 	r, ok := record.(*rounds.Settled)
 	if !ok {
-		return
+		return false
 	}
 	if x.seen == nil {
 		x.seen, x.committed = map[string]string{}, map[string]bool{}
@@ -187,6 +212,7 @@ func (x *tails) leaf(where string, leaf []byte, committed bool) {
 	if committed {
 		x.committed[key] = true
 	}
+	return true
 }
 
 // leaves takes those of a published log.
@@ -252,23 +278,27 @@ func (x *tails) take(t *testing.T, dir, name string) {
 			t.Errorf("%s: %v", file, err)
 		}
 		for _, e := range entries {
-			x.entry(t, name+" "+filepath.Base(file), e)
+			x.overwritten += x.entry(t, name+" "+filepath.Base(file), e)
 		}
 		x.files++
 	}
 }
 
-func (x *tails) entry(t *testing.T, where string, e *raftpb.Entry) {
+// entry takes the rounds of an entry, and counts them.
+func (x *tails) entry(t *testing.T, where string, e *raftpb.Entry) (rounds int) {
 	const head = 17 // docs/replication.md
 	if e.GetType() != raftpb.EntryType_EntryNormal || len(e.Data) < head {
-		return
+		return 0
 	}
 	b, err := replica.DecodeBatch(e.Data[head:])
 	if err != nil {
 		t.Errorf("%s: entry %d: %v", where, e.GetIndex(), err)
-		return
+		return 0
 	}
 	for _, leaf := range b.Leaves {
-		x.leaf(fmt.Sprintf("%s, entry %d", where, e.GetIndex()), leaf, false)
+		if x.leaf(fmt.Sprintf("%s, entry %d", where, e.GetIndex()), leaf, false) {
+			rounds++
+		}
 	}
+	return rounds
 }

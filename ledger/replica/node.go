@@ -247,6 +247,9 @@ func (n *Node) openLog() error {
 			n.log, err = wal.Create(opt, start)
 		}
 	}
+	if errors.Is(err, wal.ErrDamaged) {
+		err = fmt.Errorf("%w. Nothing was changed: keep its directory as evidence, remove this node from the group and let the machine join under a new name with an empty one", err)
+	}
 	if err != nil {
 		return err
 	}
