@@ -53,8 +53,9 @@ honest: ## Verify an honest log of a million rounds, 10,000 mutations of a log, 
 	COUNTROOM_RAW=1 go test -count 1 -timeout 30m -run TestCertifyRawNoise ./cmd/countroom
 
 .PHONY: worlds
-worlds: ## Run the first N (1000) seeded worlds, of a house and of a pair
+worlds: ## Run the first N (1000) seeded worlds, of a house, of a pair and of its consensus
 	go test -count 1 -timeout 24h -run TestWorlds ./cmd/appliance/worlds -worlds $(N)
+	go test -count 1 -timeout 24h -run TestPairWorlds ./cmd/appliance/worlds -worlds $$(( ($(N) + 2) / 3 ))
 	go test -count 1 -timeout 24h -run TestWorlds ./ledger/replica/core -worlds $(N)
 
 .PHONY: kill

@@ -32,6 +32,7 @@ import (
 	"countroom/ledger"
 	"countroom/ledger/cosign"
 	"countroom/ledger/entry"
+	"countroom/ledger/replica"
 	"countroom/ledger/store"
 	"countroom/ledger/store/pebble"
 	"countroom/ledger/store/postgres"
@@ -110,6 +111,7 @@ type Machine struct {
 	WrapStore  func(store.Store) store.Store
 	WrapSigner func(signature.Signer) signature.Signer // of checkpoints
 	Turn       func(ledger.Command)                    // as in ledger.Config
+	Consensus  func(*replica.Config)                   // what a pair's node gets instead
 }
 
 // Appliance is a machine's open house.

@@ -117,6 +117,9 @@ func OpenPair(ctx context.Context, cfg Config, pc PairConfig) (_ *Pair, err erro
 	rc := pc.Seat.Config(cfg.Dir)
 	rc.Term = p.store.Head().Term + 1
 	rc.Machine, rc.Role, rc.Fit, rc.Log = p.group, p.role, p.fit, p.log
+	if change := cfg.Machine.Consensus; change != nil {
+		change(&rc)
+	}
 	opened := make(chan struct{})
 	role := rc.Role
 	rc.Role = func(r replica.Role) { <-opened; role(r) } // the node may be told its role before Open returns it

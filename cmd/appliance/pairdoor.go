@@ -32,7 +32,7 @@ func (p *Pair) Serve(local http.Handler, refuse func(http.ResponseWriter, *http.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 250 * time.Millisecond, PingTimeout: 500 * time.Millisecond},
 	}
 	p.peer.Protocols.SetHTTP2(true)
-	r := relay.New(relay.Config{Local: local, Place: p.Place, Peer: roundTrip(p.peer.RoundTrip), Refuse: refuse, Ready: p.Ready, Confirm: p.confirm, Hold: p.pc.Hold})
+	r := relay.New(relay.Config{Local: local, Place: p.Place, Peer: roundTrip(p.peer.RoundTrip), Refuse: refuse, Ready: p.Ready, Confirm: p.Confirm, Hold: p.pc.Hold})
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", r.Door())
 	mux.HandleFunc("GET /pair/checkpoint", p.serveCheckpoint)
@@ -69,9 +69,9 @@ func (p *Pair) Serve(local http.Handler, refuse func(http.ResponseWriter, *http.
 	return r, nil
 }
 
-// confirm asks the other members whether this machine writes still, once for all
+// Confirm asks the other members whether this machine writes still, once for all
 // who want to know at a time.
-func (p *Pair) confirm(ctx context.Context) error {
+func (p *Pair) Confirm(ctx context.Context) error {
 	p.asking.Lock()
 	q := p.question
 	if q == nil {

@@ -58,6 +58,8 @@ type Config struct {
 	FS vfs.FS
 	// SegmentBytes of the log; 0 is 16 MiB.
 	SegmentBytes int64
+	// Wire replaces TCP.
+	Wire Wire
 
 	network func(*Node) (network, error)
 	manual  bool // no ticks of its own
@@ -193,6 +195,10 @@ func (n *Node) open() (err error) {
 	if err := n.fs.MkdirAll(n.cfg.Dir, 0o700); err != nil {
 		return err
 	}
+	// Or a power cut could take the name, and the log with it, from a machine whose state goes on.
+	if err := n.syncDir(n.fs.PathDir(n.cfg.Dir)); err != nil {
+		return err
+	}
 	if n.lock, err = n.fs.Lock(n.fs.PathJoin(n.cfg.Dir, "lock")); err != nil {
 		return fmt.Errorf("%s is in use by another process: %w", n.cfg.Dir, err)
 	}
@@ -208,10 +214,13 @@ func (n *Node) open() (err error) {
 	n.was = n.core.State()
 	n.committed.Store(n.was.Commit)
 	n.peers.load(n)
-	if n.cfg.network == nil {
-		n.net, err = listen(n)
-	} else {
+	switch {
+	case n.cfg.network != nil:
 		n.net, err = n.cfg.network(n)
+	case n.cfg.Wire != nil:
+		n.net = newOnWire(n)
+	default:
+		n.net, err = listen(n)
 	}
 	if err != nil {
 		return err

@@ -129,7 +129,8 @@ type process struct {
 	closed  bool
 	roomy   bool // it was opened for reading only, and there is room again
 	weather weatherNow
-	storing bool // the store is open
+	pace    func(kind turnKind) error // of a machine of a pair, which waits for no turns
+	storing bool                      // the store is open
 	store   store.Store
 	found   uint64 // the log's size when it was opened
 
@@ -175,6 +176,10 @@ func (p *process) turn(kind turnKind, who string) error {
 	if p.dead {
 		p.mu.Unlock()
 		return nil
+	}
+	if p.pace != nil {
+		p.mu.Unlock()
+		return p.pace(kind)
 	}
 	t := &turn{kind, who, make(chan error)}
 	p.arrived = append(p.arrived, t)
