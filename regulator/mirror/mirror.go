@@ -418,7 +418,7 @@ func (m *Mirror) accept(ctx context.Context, h evidence.Head) (tree *evidence.Tr
 		if bad == nil {
 			found, bad = evidence.Compare(ctx, m.signers(), at, h, last, old)
 		}
-		if found == nil {
+		if bad != nil || found == nil {
 			found = evidence.Smaller(m.signers(), at, h, last)
 		}
 	}

@@ -410,8 +410,10 @@ func TestHostilePlaces(t *testing.T) {
 				}
 			}
 		}, "too-long"},
-		"slow":       {func(w http.ResponseWriter, r *http.Request) { w.(http.Flusher).Flush(); <-r.Context().Done() }, "slow"},
-		"elsewhere":  {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://localhost:1/", 302) }, "redirected"},
+		"slow": {func(w http.ResponseWriter, r *http.Request) { w.(http.Flusher).Flush(); <-r.Context().Done() }, "slow"},
+		"elsewhere": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://localhost:1/", http.StatusFound)
+		}, "redirected"},
 		"missing":    {http.NotFound, "missing"},
 		"a page":     {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>\n\n</html>\n") }, "signature"},
 		"a stranger": {func(w http.ResponseWriter, _ *http.Request) { w.Write(stranger.Checkpoint()) }, "signature"},
