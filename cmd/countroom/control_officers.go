@@ -75,7 +75,7 @@ func (d *door) officers(mux *http.ServeMux) {
 			defer room.inside.Done()
 			answer, err := do(r.Context(), room, body)
 			switch {
-			case errors.Is(err, book.ErrBroken), errors.Is(err, house.ErrKeyAbsent):
+			case errors.Is(err, book.ErrBroken), errors.Is(err, house.ErrKeyAbsent), errors.Is(err, house.ErrOpens):
 				http.Error(w, err.Error(), http.StatusConflict)
 			case err != nil:
 				http.Error(w, err.Error(), http.StatusUnprocessableEntity)
@@ -85,6 +85,7 @@ func (d *door) officers(mux *http.ServeMux) {
 			}
 		})
 	}
+	d.seeds(handle)
 	handle("GET /house", func(ctx context.Context, room *room, _ []byte) (any, error) { return viewHouse(ctx, room) })
 	handle("POST /keys/attest", attest)
 	handle("GET /keys/history", history)

@@ -16,6 +16,7 @@ import (
 	"countroom/ledger/keys"
 	"countroom/ledger/officers"
 	"countroom/ledger/system"
+	"countroom/rngcert/decision"
 
 	"github.com/spf13/cobra"
 )
@@ -149,6 +150,9 @@ func officerApprove() *cobra.Command {
 		if words.Text != "" {
 			fmt.Fprintf(c.ErrOrStderr(), "  for the reason: %s\n", clean(words.Text))
 		}
+		if _, ok := r.(*decision.Abandoned); ok {
+			fmt.Fprintln(c.ErrOrStderr(), "  its secret is given up: what was drawn from it is UNPROVABLE for ever")
+		}
 		if k, ok := r.(*keys.Introduced); ok && keys.Demo(k.Assurance) {
 			fmt.Fprintln(c.ErrOrStderr(), "  the new key is in a file: a DEMONSTRATION key")
 		}
@@ -253,11 +257,23 @@ func keysInit() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "init --role ROLE --key URI",
 		Short: "Make a key in a device, before the house's first start names it under keys:",
+		Long: `Make a key in a device, or in a file, before the house's first start names it under
+keys:. The role is checkpoint, seeds, exports, or seal: the key that seals the secrets of
+seeds. A new seal key opens no secret that the old one sealed: the house starts with it
+and nobody plays until it opens them again, or countroom seeds abandon.`,
 		Args:  cobra.NoArgs,
 	}
-	role := c.Flags().String("role", "", "checkpoint, seeds or exports")
+	role := c.Flags().String("role", "", "checkpoint, seeds, exports or seal")
 	uri := c.Flags().String("key", "", "where to make it: pkcs11:…, tpm:…, a key service, or file:PATH")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if *role == "seal" {
+			s, err := signer.GenerateSealer(c.Context(), *uri, signer.Options{})
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "seal key made: %s%s\n", s.Assurance(), demoMark(keys.Demo(s.Assurance())))
+			return s.Close()
+		}
 		alg, err := algorithmOf(*role)
 		if err != nil {
 			return err

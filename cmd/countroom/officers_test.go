@@ -18,6 +18,7 @@ import (
 	"countroom/ledger/officers"
 	"countroom/ledger/system"
 	"countroom/regulator/verify"
+	"countroom/rngcert/decision"
 )
 
 // runIn runs the command in a directory and returns what it printed.
@@ -188,6 +189,7 @@ func somePapers(f *testing.F) (papers [][]byte) {
 	for _, r := range []officers.Approved{
 		&officers.Enrolled{Algorithm: officers.Ed25519, Officer: "anna", Public: make([]byte, 32)},
 		&keys.Retired{Public: "key", Reason: entry.Commitment(words.Salt, words.Text), Role: system.RoleSeeds},
+		&decision.Ended{Decision: decision.Decision{Draws: 7, Epoch: 3, Reason: entry.Commitment(words.Salt, words.Text)}},
 	} {
 		p, err := draft("casino.example/log", r, words)
 		if err != nil {
