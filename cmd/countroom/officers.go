@@ -261,7 +261,7 @@ func keysInit() *cobra.Command {
 keys:. The role is checkpoint, seeds, exports, or seal: the key that seals the secrets of
 seeds. A new seal key opens no secret that the old one sealed: the house starts with it
 and nobody plays until it opens them again, or countroom seeds abandon.`,
-		Args:  cobra.NoArgs,
+		Args: cobra.NoArgs,
 	}
 	role := c.Flags().String("role", "", "checkpoint, seeds, exports or seal")
 	uri := c.Flags().String("key", "", "where to make it: pkcs11:…, tpm:…, a key service, or file:PATH")
