@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"countroom/games/books"
-	"countroom/games/players"
 	"countroom/games/rounds"
 	"countroom/ledger"
 	"countroom/ledger/entry"
@@ -23,7 +22,7 @@ import (
 // Bounds of one page of a search.
 const (
 	foundMost   = 50
-	scannedMost = 24 * blockEntries // entries that are read
+	scannedMost = 12 * blockEntries // entries that are read
 	skippedMost = 1 << 16           // blocks that are passed over
 	ofMost      = 4 * blockEntries  // entries of a player that are read
 )
@@ -43,6 +42,8 @@ type query struct {
 	from, to    entry.Time
 	least, most int64
 	below       uint64
+
+	settled rounds.Settled
 }
 
 // line is one found entry.
@@ -156,7 +157,13 @@ func (q *query) fits(index uint64, leaf []byte) (l line, ok bool, err error) {
 	if !q.ofPlayer && typ != "round.settled" && typ != "wallet.deposited" && typ != "wallet.withdrawn" {
 		return l, false, nil
 	}
-	r, err := books.Decode(leaf)
+	var r entry.Record
+	if typ == "round.settled" { // the frequent one into memory that is there
+		q.settled = rounds.Settled{Draw: rounds.Draw{Values: q.settled.Draw.Values[:0]}, Postings: q.settled.Postings[:0]}
+		r, err = &q.settled, entry.Decode(leaf, &q.settled)
+	} else {
+		r, err = books.Decode(leaf)
+	}
 	if err != nil {
 		return l, false, err
 	}
@@ -164,30 +171,41 @@ func (q *query) fits(index uint64, leaf []byte) (l line, ok bool, err error) {
 	if at < q.from || at > q.to {
 		return l, false, nil
 	}
-	l = line{Index: index, Time: moment(at), Type: typ}
 	var amount, other int64
 	var currency money.Currency
 	switch r := r.(type) {
 	case *rounds.Settled:
-		l.Player, l.Game, l.Stake, l.Amount = r.Player.String(), r.Game, r.Stake.Decimal(), r.Payout.Decimal()
 		amount, other, currency = r.Payout.Amount, r.Stake.Amount, r.Stake.Currency
 		ok = q.Kind != "money"
 	case *wallet.Deposited:
-		l.Player, l.Amount = r.Player.String(), r.Amount.Decimal()
 		amount, other, currency = r.Amount.Amount, r.Amount.Amount, r.Amount.Currency
 		ok = q.Kind != "rounds"
 	case *wallet.Withdrawn:
-		l.Player, l.Amount = r.Player.String(), money.Money{Amount: -r.Amount.Amount, Currency: r.Amount.Currency}.Decimal()
 		amount, other, currency = r.Amount.Amount, r.Amount.Amount, r.Amount.Currency
 		ok = q.Kind != "rounds"
-	case *players.NonceSet:
-		l.Player = r.Player.String()
 	}
 	if q.Least != "" || q.Most != "" {
 		within := func(n int64) bool { return n >= q.least && n <= q.most }
 		ok = ok && currency == money.Currency(q.Currency) && (within(amount) || within(other))
 	}
+	if ok {
+		l = lineOf(index, r)
+	}
 	return l, ok, nil
+}
+
+// lineOf is how a found entry is shown.
+func lineOf(index uint64, r entry.Record) line {
+	l := line{Index: index, Time: moment(r.Head().At), Type: r.Type()}
+	switch r := r.(type) {
+	case *rounds.Settled:
+		l.Player, l.Game, l.Stake, l.Amount = r.Player.String(), r.Game, r.Stake.Decimal(), r.Payout.Decimal()
+	case *wallet.Deposited:
+		l.Player, l.Amount = r.Player.String(), r.Amount.Decimal()
+	case *wallet.Withdrawn:
+		l.Player, l.Amount = r.Player.String(), money.Money{Amount: -r.Amount.Amount, Currency: r.Amount.Currency}.Decimal()
+	}
+	return l
 }
 
 // search looks for entries, newest first.
@@ -196,7 +214,7 @@ func (t *tally) search(q *query, groups []ledger.Group) (*found, error) {
 		return t.searchPlayer(q, groups)
 	}
 	t.mu.RLock()
-	blocks, next := t.blocks, t.next
+	blocks, next := slices.Clone(t.blocks), t.next // the last one still changes
 	t.mu.RUnlock()
 	// Log time does not go back, so a span of time is a span of blocks.
 	last := sort.Search(len(blocks), func(i int) bool { return blocks[i].begins > q.to }) - 1

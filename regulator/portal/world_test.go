@@ -44,7 +44,10 @@ type world struct {
 	seats  map[string]house.Session
 }
 
-func open(t testing.TB) *world {
+func open(t testing.TB) *world { return openWith(t, 60) }
+
+// openWith opens a house with so many draws to a seed.
+func openWith(t testing.TB, draws uint64) *world {
 	t.Helper()
 	w := &world{t: t, ahead: new(atomic.Int64), seats: map[string]house.Session{}}
 	start := time.Now()
@@ -53,7 +56,7 @@ func open(t testing.TB) *world {
 			ahead := time.Duration(w.ahead.Load())
 			return time.Now().Round(0).Add(ahead), time.Since(start) + ahead
 		}
-		hc.Limits = epoch.Limits{AgeSeconds: 600, Draws: 60, RevealDelaySeconds: 1}
+		hc.Limits = epoch.Limits{AgeSeconds: 600, Draws: draws, RevealDelaySeconds: 1}
 		hc.SessionAge = 24 * time.Hour
 		hc.Node, hc.Release = image, quoted
 		evil := *slots.Bundled()
@@ -75,7 +78,11 @@ func open(t testing.TB) *world {
 
 func (w *world) request(method, path, principal, body string) house.Request {
 	w.keys++
-	return house.Request{Key: fmt.Sprint("key ", w.keys), Method: method, Path: path, Principal: principal, Body: []byte(`"` + body + `"`)}
+	return w.numbered(method, path, principal, body, w.keys)
+}
+
+func (w *world) numbered(method, path, principal, body string, key int) house.Request {
+	return house.Request{Key: fmt.Sprint("key ", key), Method: method, Path: path, Principal: principal, Body: []byte(`"` + body + `"`)}
 }
 
 func must[T any](t testing.TB) func(v T, err error) T {
