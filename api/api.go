@@ -140,6 +140,7 @@ func (s *Server) routes(metrics http.Handler) []*route {
 		{"POST", "/v1/sessions/{id}/close", s.closeSession},
 		{"POST", "/v1/spins", s.spin},
 		{"PUT", "/v1/nonce", s.setNonce},
+		{"POST", "/v1/rounds/{id}/displayed", s.displayed},
 		{"POST", "/v1/games/{id}/state", s.setGameState},
 
 		{"GET", "/v1/players/{id}", s.getPlayer},

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 
 	"countroom/games/house"
@@ -11,7 +10,6 @@ import (
 	"countroom/ledger"
 	"countroom/ledger/entry"
 	"countroom/ledger/money"
-	"countroom/rngcert/chance"
 
 	"github.com/labstack/echo/v4"
 )
@@ -151,13 +149,30 @@ func (s *Server) setNonce(c echo.Context) error {
 		return err
 	}
 	defer cmd.done()
-	var nonce [chance.NonceSize]byte
-	cmd.text("nonce", func(text string) bool {
-		n, err := hex.Decode(nonce[:], []byte(text[:min(len(text), 2*len(nonce))]))
-		return err == nil && n == len(nonce) && text == hex.EncodeToString(nonce[:])
-	}, "32 bytes in 64 lower-case hex digits")
+	nonce := cmd.bytes32("nonce")
 	return s.carryOut(c, cmd, func(ctx context.Context) (ledger.Receipt, error) {
 		return s.house.SetNonce(ctx, cmd.req, *session, nonce)
+	}, nil)
+}
+
+// displayed: POST /v1/rounds/{id}/displayed.
+func (s *Server) displayed(c echo.Context) error {
+	session, err := s.player(c)
+	if err != nil {
+		return err
+	}
+	cmd, err := s.command(c, session, true)
+	if err != nil {
+		return err
+	}
+	defer cmd.done()
+	round, err := entry.ParseUUID(c.Param("id"))
+	if err != nil {
+		cmd.bad = ledger.ErrNotFound
+	}
+	digest := cmd.bytes32("sha256")
+	return s.carryOut(c, cmd, func(ctx context.Context) (ledger.Receipt, error) {
+		return s.house.Displayed(ctx, cmd.req, *session, round, digest)
 	}, nil)
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/hex"
 	"fmt"
 	"io"
 	"mime"
@@ -186,6 +187,15 @@ func (cmd *command) text(name string, ok func(string) bool, expected string) str
 		return ""
 	}
 	return v.Text
+}
+
+// bytes32 reads 32 bytes in hex.
+func (cmd *command) bytes32(name string) (v [32]byte) {
+	cmd.text(name, func(text string) bool {
+		n, err := hex.Decode(v[:], []byte(text[:min(len(text), 2*len(v))]))
+		return err == nil && n == len(v) && text == hex.EncodeToString(v[:])
+	}, "32 bytes in 64 lower-case hex digits")
+	return v
 }
 
 var (

@@ -720,6 +720,27 @@ func TestCheckersAgreeOnFrauds(t *testing.T) {
 		{"a commitment is signed by nobody", func(t *town) {
 			with(t, func(r *epoch.Committed) { r.Sources[0].Name = "dice" }, t.more)
 		}, "seed-signature"},
+		{"what was to be seen is bent to what was", func(t *town) {
+			with(t, func(r *rounds.Displayed) { r.Displayed[0] ^= 1; r.Expected[0] ^= 1 }, func() { t.Show(t.who[0], t.Spin(t.who[0], 100), true) })
+		}, "displayed-expected"},
+		{"another player's round is claimed", func(t *town) {
+			t.Append(t.Claim(t.who[0], t.Spin(t.who[1], 100), true))
+		}, "displayed-expected"},
+		{"a claim for another player", func(t *town) {
+			with(t, func(r *rounds.Displayed) { r.Player = t.who[1].Ref }, func() { t.Show(t.who[0], t.Spin(t.who[0], 100), true) })
+		}, "displayed-expected"},
+		{"a session that is over claims", func(t *town) {
+			r := t.Claim(t.who[0], t.Spin(t.who[0], 100), true)
+			t.Close(t.who[0])
+			t.Append(r)
+		}, "displayed-session"},
+		{"a screen that differs raises no alarm", func(t *town) {
+			t.Append(t.Claim(t.who[0], t.Spin(t.who[0], 100), false))
+			t.Spin(t.who[0], 100)
+		}, "displayed-alarm"},
+		{"a screen that differs is the last entry", func(t *town) {
+			t.Append(t.Claim(t.who[0], t.Spin(t.who[0], 100), false))
+		}, "displayed-alarm"},
 		{"a nonce in another player's name", func(t *town) {
 			with(t, func(r *players.NonceSet) { r.Player = t.who[1].Ref }, func() { t.SetNonce(t.who[0]) })
 		}, "nonce-session"},

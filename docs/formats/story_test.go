@@ -74,6 +74,8 @@ type reason struct {
 }
 
 type story struct {
+	latest     rounds.Settled // the latest round
+	displayed  [32]byte       // what was to be displayed of it
 	t          *testing.T
 	checkpoint ed25519.PrivateKey
 	seeds      *ecdsa.PrivateKey
@@ -143,11 +145,13 @@ func tell(t *testing.T) *story {
 	s.after(4 * time.Second)
 	s.add(&epoch.ActivatedV1{Activated: epoch.Activated{Epoch: 1, Policy: epoch.PolicyNone}})
 	s.spin(actor, first, 1, "spin-1", 100)
+	s.showed(actor, "seen-1", true)
 	second := s.commit(2)
 	s.after(3 * time.Second)
 	s.spin(actor, first, 2, "spin-2", 100)
 	s.after(3 * time.Second)
 	s.spin(actor, first, 3, "spin-3", 200)
+	s.showed(actor, "seen-3", false)
 	s.after(3 * time.Second)
 	s.add(&system.ClockStepped{StepMicroseconds: -1_250_000})
 	s.add(&epoch.Closed{Draws: 3, Epoch: 1, Reason: epoch.ByDraws})
@@ -273,6 +277,8 @@ func (s *story) spin(actor string, d *chance.Drawer, number uint64, key string, 
 		Scope: s.player.String(), Key: key, Method: "POST", Path: "/v1/spins", Principal: "player/" + s.player.String() + "/" + gameID, Body: fmt.Sprintf(`{"stake":%d}`, stake),
 	})
 	s.add(settled)
+	s.latest = *settled
+	s.displayed = p.Displayed(s.machine, settled)
 }
 
 // signed is the checkpoint of the whole log.

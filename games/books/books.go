@@ -39,6 +39,8 @@ func New(typ string) (entry.Record, error) {
 	switch typ {
 	case "round.settled":
 		return new(rounds.Settled), nil
+	case "round.displayed":
+		return new(rounds.Displayed), nil
 	case "house.created":
 		return new(system.HouseCreated), nil
 	case "house.active":
@@ -163,6 +165,15 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		return players.SetNonce(rows, r, s.Committed+1, max(s.Active, s.Closed+1))
 	case *assessment.Assessed:
 		return assessed(rows, r)
+	case *rounds.Displayed:
+		s, err := players.Live(rows, r.Actor, r.At)
+		if err != nil {
+			return book.Broken("displayed-session", "a session that can be played in as actor", r.Actor+": "+err.Error())
+		}
+		if s.Player != r.Player {
+			return book.Broken("displayed-session", "the session's player", r.Player)
+		}
+		return nil
 	case *players.SessionOpened:
 		if _, err := rounds.Playable(rows, r.Game); err != nil {
 			return book.Broken("session-game", "an enabled game", r.Game+": "+err.Error())

@@ -388,6 +388,7 @@ func everyRecord() []entry.Record {
 		&certificates.Verified{Header: header(), Configuration: hash(), Games: hash(), Matches: true, Node: text(), Program: hash(), Reason: text()},
 		&players.Created{Header: request(), Currency: "JPY", Player: ref()},
 		&players.StateChanged{Header: request(), Player: ref(), Reason: hash(), State: players.Suspended},
+		&rounds.Displayed{Header: request(), Displayed: hash(), Expected: hash(), Player: ref(), Round: id(9)},
 		&players.NonceSet{Header: request(), Epoch: number(), Nonce: hash(), Player: ref()},
 		&players.SessionOpened{Header: request(), Expires: after(9999), Game: text(), Player: ref()},
 		&players.SessionClosed{Header: request(), Player: ref(), Session: id(next())},

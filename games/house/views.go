@@ -114,6 +114,8 @@ func (h *House) Owner(leaf []byte) (ref entry.Ref, ok bool, err error) {
 		return r.Player, true, nil
 	case *players.NonceSet:
 		return r.Player, true, nil
+	case *rounds.Displayed:
+		return r.Player, true, nil
 	case *players.SessionOpened:
 		return r.Player, true, nil
 	case *players.SessionClosed:

@@ -4,6 +4,9 @@
 package play
 
 import (
+	"crypto/sha256"
+	"strconv"
+
 	"countroom/games/rounds"
 	"countroom/games/slots"
 	"countroom/rngcert/chance"
@@ -19,6 +22,7 @@ type Play struct {
 	Shown   slots.Round
 
 	expander chance.Expander
+	screen   []byte
 }
 
 // Round plays the round that the draw value r decides.
@@ -31,6 +35,26 @@ func (p *Play) Round(m *slots.Machine, r [32]byte, stake int64) error {
 	p.Outcome = m.AppendOutcome(p.Outcome[:0], &p.Shown)
 	p.Payout = p.Shown.Payout
 	return nil
+}
+
+// Displayed is the displayed result of the round, which Round has just played
+// (docs/formats/slots.md): the SHA-256 of what a client must have shown, as
+// the client writes it down itself.
+func (p *Play) Displayed(m *slots.Machine, r *rounds.Settled) [32]byte {
+	b := append(p.screen[:0], `{"balance":`...)
+	b = strconv.AppendInt(b, r.Balance(), 10)
+	b = append(b, `,"currency":"`...)
+	b = append(b, r.Stake.Currency...)
+	b = append(b, `","payout":`...)
+	b = strconv.AppendInt(b, p.Payout, 10)
+	b = append(b, `,"round":"`...)
+	b = append(b, r.ID.String()...)
+	b = append(b, `","screens":`...)
+	b = m.AppendScreens(b, &p.Shown)
+	b = append(b, `,"stake":`...)
+	b = strconv.AppendInt(b, r.Stake.Amount, 10)
+	p.screen = append(b, `,"tag":"countroom/displayed/v1"}`...)
+	return sha256.Sum256(p.screen)
 }
 
 // recorder hands out integers and writes them down.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
@@ -257,6 +258,17 @@ func Next(rows book.Reader, player entry.Ref, game string) uint64 {
 // less stake.
 func (r *Settled) Result() money.Money {
 	return money.Money{Amount: r.Payout.Amount - r.Stake.Amount, Currency: r.Stake.Currency}
+}
+
+// Balance is the player's balance after the round in minor units, as his client
+// shows it.
+func (r *Settled) Balance() int64 {
+	for i := range r.Postings {
+		if p := &r.Postings[i]; strings.HasPrefix(p.Account, "player/") {
+			return p.Balance
+		}
+	}
+	return 0
 }
 
 // Fold applies an entry of this package. Postings and draw numbers belong to

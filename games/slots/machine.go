@@ -29,6 +29,8 @@ type Machine struct {
 	wild    uint8
 	scatter uint8
 	bounds  Bounds
+
+	shown [2][5][]string // base and free: by reel and stop, in JSON
 }
 
 // reels are five strips compiled.
@@ -73,6 +75,9 @@ func Compile(d *Definition) (*Machine, error) {
 	m.base = m.compileReels(&d.Base, index)
 	m.free = m.compileReels(&d.Free, index)
 	m.bounds = m.computeBounds()
+	for reel := range d.Base {
+		m.shown[0][reel], m.shown[1][reel] = shown(d.Base[reel]), shown(d.Free[reel])
+	}
 	return m, nil
 }
 

@@ -230,6 +230,9 @@ const AlarmKeyReused = "request-key-reused"
 // commitment has not come in time.
 const AlarmExternalMissing = "external-missing"
 
+// AlarmDisplayed: a client showed its player another result than the log has.
+const AlarmDisplayed = "displayed-mismatch"
+
 // AlarmRaised is an alarm that a regulator can read in the log
 // ("alarm.raised").
 type AlarmRaised struct {

@@ -27,9 +27,10 @@ type bundle struct {
 	leaves  [][]byte
 	hashes  [tlog.TileWidth]tlog.Hash
 	records [tlog.TileWidth]entry.Record
-	played  [tlog.TileWidth]bool // the round was recomputed from its draw
-	faults  []fault              // what entries say that does not follow from themselves
-	bad     int                  // position of the first leaf that could not be decoded, or width
+	played  [tlog.TileWidth]bool     // the round was recomputed from its draw
+	shown   [tlog.TileWidth][16]byte // what was to be displayed of it, if so
+	faults  []fault                  // what entries say that does not follow from themselves
+	bad     int                      // position of the first leaf that could not be decoded, or width
 	badErr  error
 	tile    *Finding
 	err     error // could not be read
@@ -99,7 +100,7 @@ func (w *worker) work(ctx context.Context, b *bundle) {
 		switch r := b.records[i].(type) {
 		case *rounds.Settled:
 			if r.Enabled < index {
-				b.played[i] = w.round(w.games, r, b.fault(i, r))
+				b.played[i], b.shown[i] = w.round(w.games, r, b.fault(i, r))
 			}
 		case *rounds.GameEnabled:
 			if g := compile(r, b.fault(i, r)); g != nil {
@@ -181,16 +182,17 @@ func checkTile(ctx context.Context, src Source, buf *[]byte, level int, n uint64
 	return nil, nil
 }
 
-// round recomputes a round from its draw value and reports whether it could.
-func (p *player) round(games *machines, r *rounds.Settled, broken func(rule, expected, found string)) bool {
+// round recomputes a round from its draw value and reports whether it could, and
+// what was to be displayed of it (rounds.Showing).
+func (p *player) round(games *machines, r *rounds.Settled, broken func(rule, expected, found string)) (played bool, shown [16]byte) {
 	if p.game == nil || p.enabled != r.Enabled {
 		if p.game, p.enabled = games.get(r.Enabled), r.Enabled; p.game == nil {
-			return false
+			return false, shown
 		}
 	}
 	if err := p.play.Round(p.game.machine, r.Draw.R, r.Stake.Amount); err != nil {
 		broken("stake", fmt.Sprintf("one of the stakes %d", p.game.machine.Definition().Stakes), strconv.FormatInt(r.Stake.Amount, 10))
-		return true
+		return true, shown
 	}
 	if !slices.Equal(p.play.Values, r.Draw.Values) {
 		i := 0
@@ -211,7 +213,7 @@ func (p *player) round(games *machines, r *rounds.Settled, broken func(rule, exp
 	if p.play.Payout != r.Payout.Amount {
 		broken("payout", strconv.FormatInt(p.play.Payout, 10), strconv.FormatInt(r.Payout.Amount, 10))
 	}
-	return true
+	return true, rounds.Showing(r.ID, r.Player, p.play.Displayed(p.game.machine, r))
 }
 
 // clip keeps a report readable.

@@ -31,7 +31,7 @@ func (r *replay) caused(e entry.Record, broken func(rule, expected, found string
 	h := e.Head()
 	var actor string
 	switch e := e.(type) {
-	case *rounds.Settled, *players.NonceSet:
+	case *rounds.Settled, *rounds.Displayed, *players.NonceSet:
 		actor = bySession // the books know which
 	case *players.Created, *players.StateChanged, *players.SessionOpened, *players.SessionClosed, *wallet.Deposited, *wallet.Withdrawn, *rounds.GameDisabled,
 		*certificates.Certified, *epoch.Halted:

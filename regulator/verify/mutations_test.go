@@ -62,6 +62,9 @@ func tell(t *testing.T, end func(*story)) *story {
 		h.SetNonce(p)
 	}
 	h.Play(s.who, 12)
+	shown := h.Spin(s.who[0], logtest.Small().Stakes[0])
+	h.Show(s.who[0], shown, true)
+	h.Show(s.who[0], shown, false)
 	h.Policy = epoch.PolicyWitness
 	h.Play(s.who, 12)
 	h.Policy = epoch.PolicyBeacon
@@ -225,7 +228,7 @@ func otherSignature(_ *story, old string) string {
 }
 
 // asked are the types that a request causes.
-const asked = "game.certified game.disabled game.enabled key.introduced key.retired laboratory.recognised officer.enrolled officer.retired player.created player.nonce-set player.state-changed round.settled seed.abandoned seed.ended seed.halted session.closed session.opened wallet.deposited wallet.withdrawn"
+const asked = "game.certified game.disabled game.enabled key.introduced key.retired laboratory.recognised officer.enrolled officer.retired player.created player.nonce-set player.state-changed round.displayed round.settled seed.abandoned seed.ended seed.halted session.closed session.opened wallet.deposited wallet.withdrawn"
 
 func always(value string) func(*story, string) string {
 	return func(*story, string) string { return value }

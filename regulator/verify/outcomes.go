@@ -28,7 +28,7 @@ func (o *Outcomes) Enable(index uint64, r *rounds.GameEnabled) (found *Finding) 
 
 // Round holds a round against its definition: known reports whether that was enabled.
 func (o *Outcomes) Round(index uint64, r *rounds.Settled) (known bool, found *Finding) {
-	known = o.player.round(o.games, r, first(&found, index, r.Type()))
+	known, _ = o.player.round(o.games, r, first(&found, index, r.Type()))
 	return known, found
 }
 

@@ -85,10 +85,11 @@ type replay struct {
 		epoch uint64
 		draws *draws
 	}
-	replayed uint64
-	missed   uint64 // rounds that could not be recomputed
-	watch    *monitor.Watch
-	alarms   map[string]uint64 // that monitors raised, by game
+	replayed  uint64
+	missed    uint64 // rounds that could not be recomputed
+	watch     *monitor.Watch
+	displayed displayed
+	alarms    map[string]uint64 // that monitors raised, by game
 }
 
 type totalsKey struct{ game, currency string }
@@ -105,7 +106,7 @@ func newReplay(report *Report, opts Options, v note.Verifier, all []kept) *repla
 	return &replay{
 		report: report, opts: opts, v: v, kept: all, chain: Chain{Origin: v.Name()}, rows: book.Memory{}, ids: newSet(), keys: newSet(), secrets: map[[32]byte]uint64{}, nonces: nonces{},
 		opened: map[uint64]opened{}, draws: map[uint64]*draws{}, totals: map[totalsKey]*Totals{}, cash: map[string]*Cash{},
-		watch: monitor.NewWatch(), alarms: map[string]uint64{},
+		watch: monitor.NewWatch(), alarms: map[string]uint64{}, displayed: displayed{results: newSet()},
 	}
 }
 
@@ -253,7 +254,7 @@ func (r *replay) bundle(b *bundle) {
 			for n < len(faults) && faults[n].at == i {
 				n++
 			}
-			r.entry(index, b.records[i], b.played[i], faults[:n])
+			r.entry(index, b.records[i], b.played[i], b.shown[i], faults[:n])
 		}
 		r.builder.Add(b.hashes[i])
 	}
@@ -276,7 +277,7 @@ func (r *replay) stop(index uint64, why string) {
 }
 
 // entry holds one entry against every rule.
-func (r *replay) entry(index uint64, e entry.Record, played bool, faults []fault) {
+func (r *replay) entry(index uint64, e entry.Record, played bool, shown [16]byte, faults []fault) {
 	h := e.Head()
 	broken := func(rule, expected, found string) {
 		r.report.find(Finding{Index: index, Type: e.Type(), Rule: rule, Expected: expected, Found: found})
@@ -297,9 +298,10 @@ func (r *replay) entry(index uint64, e entry.Record, played bool, faults []fault
 	}
 	settled, round := e.(*rounds.Settled)
 	if round && !played && settled.Enabled < index {
-		played = r.player.round(&r.games, settled, broken)
+		played, shown = r.player.round(&r.games, settled, broken)
 	}
 	r.caused(e, broken)
+	r.answered(e, broken)
 	r.before(index, e, broken)
 	if err := books.Fold(r.rows, index, e); err != nil {
 		var v *book.Violation
@@ -311,7 +313,9 @@ func (r *replay) entry(index uint64, e entry.Record, played bool, faults []fault
 		return
 	}
 	if round {
-		if !played {
+		if played {
+			r.displayed.results.add(shown)
+		} else {
 			r.missed++
 		}
 		r.round(index, settled)
@@ -355,6 +359,8 @@ func (r *replay) before(index uint64, e entry.Record, broken func(rule, expected
 	case *epoch.CommittedV1:
 		r.seedSigned(e.Message, e.Signature, broken)
 		r.outside.committed = nil
+	case *rounds.Displayed:
+		r.claimed(e, broken)
 	case *assessment.Assessed:
 		r.assessed(index, e, broken)
 	case *certificates.Verified:
@@ -441,6 +447,9 @@ func (r *replay) alarm(index uint64, e *system.AlarmRaised, broken func(rule, ex
 	if e.Alarm == system.AlarmExternalMissing {
 		r.missing(index, e, broken)
 		return
+	}
+	if e.Alarm == system.AlarmDisplayed {
+		return // answered
 	}
 	if e.Alarm != system.AlarmKeyReused {
 		if r.unknown == nil {
@@ -615,6 +624,7 @@ func (r *replay) finish() error {
 		return cmp.Or(cmp.Compare(a.Game, b.Game), cmp.Compare(a.Currency, b.Currency))
 	})
 	r.watched()
+	r.shownOtherwise()
 	for _, c := range r.cash {
 		rep.Cash = append(rep.Cash, *c)
 	}

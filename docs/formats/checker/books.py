@@ -249,6 +249,9 @@ class Books:
         self._one_source = 0  # epochs of which the house asks for one source only
         self._announced: dict = {}  # the latest seed.committed.v2
         self._chain: beacon.Chain | None = None  # of its beacon, if all is right with it
+        self._to_be_seen: set[tuple[str, str, str]] = set()  # rounds, their players, and what was to be displayed
+        self._differs = ""  # the claim of the entry before, if it differs
+        self.shown_otherwise = 0
         self._alarmed = 0, ""  # the latest alarm external-missing: its index, and what about
         self._term = 0
         self._players: dict[str, Player] = {}
@@ -321,6 +324,10 @@ class Books:
                 self.unchecked.append(f"UNPROVABLE: {rounds} rounds of epoch {n}, abandoned in entry {index}")
         if self._halted and not self.stopped:
             self.warnings.append(f"epoch {self._halted} is halted, and with it all play")
+        if self._differs and not self.stopped:
+            self._expect(False, "displayed-alarm", self._differs)
+        if self.shown_otherwise:
+            self.warnings.append(f"clients displayed another result than the log has {self.shown_otherwise} times")
         for name, watching in self._monitors.items():
             if watching.owed and watching.owed[0].entry["type"] == "chance.alarmed":
                 self.warnings.append(f"game {name}: an alarm of its monitors is not in the log yet")
@@ -352,6 +359,7 @@ class Books:
             case "round.settled":
                 self._play(entry)
         self._cause(entry)
+        self._answer(entry)
         writer = entry["type"] in ("house.active", "house.active.v2")
         self._expect(self.size != 1 or writer, "active-first", "house.active as entry 1")
         match entry["type"]:
@@ -363,6 +371,8 @@ class Books:
                 self._restore(entry)
             case "alarm.raised":
                 self._alarm(entry)
+            case "round.displayed":
+                self._seen(entry)
             case "seed.committed":
                 self._signature(entry, "countroom/seed-statement/v1")
             case "seed.committed.v2":
@@ -433,11 +443,16 @@ class Books:
         written = canonical.write(outcome)
         self._expect(entry["outcome"] == written, "outcome", written.decode())
         self._expect(entry["payout"]["amount"] == payout, "payout", str(payout))
+        balance = next((line["balance"] for line in entry["postings"] if line["account"].startswith("player/")), 0)
+        shown = {"balance": balance, "currency": entry["stake"]["currency"], "payout": payout, "round": entry["id"]}
+        shown |= {"screens": game.screens(values), "stake": stake, "tag": "countroom/displayed/v1"}
+        digest = hashlib.sha256(canonical.write(shown)).hexdigest()
+        self._to_be_seen.add((entry["id"], entry["player"], digest))
 
     def _cause(self, entry: dict) -> None:
         kind, actor = entry["type"], entry["actor"]
         by = "house" if kind in records.OF_THE_HOUSE else "operator"
-        if kind in ("round.settled", "player.nonce-set"):
+        if kind in ("round.settled", "round.displayed", "player.nonce-set"):
             by = actor if actor.startswith("session/") else "session/<uuid>"
         if entry.get("approvals"):
             by = f"officer/{entry['approvals'][0]['officer']}"
@@ -492,11 +507,29 @@ class Books:
         if entry["alarm"] == "external-missing":
             self._missing(entry)
             return
+        if entry["alarm"] == "displayed-mismatch":
+            return  # held as the answer to a claim
         if entry["alarm"] != "request-key-reused":
             self.unchecked.append(f"entry {self.size}, an unknown alarm {entry['alarm']}")
             return
         self._expect(entry["about"][:32] in self._keys, "alarm-about", "the key of an earlier entry")
         self._expect(entry["count"] >= 1, "alarm-count", "1 or more")
+
+    def _seen(self, entry: dict) -> None:
+        """A claim of what a player saw."""
+        claim = entry["round"], entry["player"], entry["expected"]
+        known = self.rounds_unplayed > 0 or claim in self._to_be_seen
+        self._expect(known, "displayed-expected", "what was to be seen of an earlier round of this player")
+        if entry["displayed"] != entry["expected"]:
+            self._differs = entry["displayed"]
+            self.shown_otherwise += 1
+
+    def _answer(self, entry: dict) -> None:
+        """The alarm after a claim that differs."""
+        claim, self._differs = self._differs, ""
+        alarm = entry["type"] == "alarm.raised" and entry["alarm"] == "displayed-mismatch"
+        told = alarm and (entry["about"], entry["count"]) == (claim, 1)
+        self._expect(told if alarm or claim else True, "displayed-alarm", claim or "no such alarm")
 
     def _missing(self, entry: dict) -> None:
         self._alarmed = self.size, entry["about"]
@@ -702,6 +735,13 @@ class Books:
         n = len(self._epochs) + 1
         self._demand(entry["epoch"] == n, "nonce-epoch", str(n))
         self._nonces[entry["player"]].append((n, bytes.fromhex(entry["nonce"])))
+
+    def _round_displayed(self, entry: dict, at: int) -> None:
+        kind, _, uuid = entry["actor"].partition("/")
+        session = self._sessions.get(uuid) if kind == "session" else None
+        live = session is not None and not session.closed and at < session.expires
+        own = live and session.player == entry["player"]
+        self._demand(own, "displayed-session", "an open session of this player")
 
     def _nonce(self, player: str, n: int) -> bytes:
         """A player's standing nonce in an epoch."""

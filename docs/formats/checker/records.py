@@ -243,6 +243,12 @@ OF_REQUESTS: dict[str, dict[str, Shape]] = {
     "player.created": {"currency": currency, "player": hexadecimal(16)},
     "player.state-changed": {"player": hexadecimal(16), "reason": hexadecimal(32), "state": text(16)},
     "player.nonce-set": {"epoch": integer, "nonce": hexadecimal(32), "player": hexadecimal(16)},
+    "round.displayed": {
+        "displayed": hexadecimal(32),
+        "expected": hexadecimal(32),
+        "player": hexadecimal(16),
+        "round": uuid,
+    },
     "session.opened": {"expires": time, "game": text(32), "player": hexadecimal(16)},
     "session.closed": {"player": hexadecimal(16), "session": uuid},
     "wallet.deposited": _transfer,

@@ -122,6 +122,14 @@ class Game:
                 return values, {"capped": False, "spins": spins}, payout
             played += 1
 
+    def screens(self, values: list[list[int]]) -> list[list[list[str]]]:
+        """What a player sees of the spins that drew values: reel by reel the three symbols from the top."""
+        spins = [values[i : i + 5] for i in range(0, len(values), 5)]
+        return [
+            [[self.names[symbol] for symbol in reel[stop]] for reel, (_, stop) in zip(windows, spin)]
+            for windows, spin in zip(itertools.chain([self._base], itertools.repeat(self._free)), spins)
+        ]
+
     def _spin(self, view: list[list[int]], stake: int, multiplier: int) -> dict:
         """Pay, scatters and wins of the symbols in view (reel by reel)."""
         scatters = sum(reel.count(self.scatter) for reel in view)

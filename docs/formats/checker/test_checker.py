@@ -311,7 +311,7 @@ class Log(unittest.TestCase):
 
     def test_example_log(self) -> None:
         report = check.check_log(tlog.Directory(str(EXAMPLES / "log")), self.key, self.kept)
-        self.assertEqual((report.status, len(report.warnings)), (check.HOLDS, 3))  # the restore, the downgrade, and none after a beacon
+        self.assertEqual((report.status, len(report.warnings)), (check.HOLDS, 4))  # the restore, the downgrade, none after a beacon, another screen
         self.assertEqual((report.rounds, report.rounds_proven, report.not_yet_provable), (4, 4, 0))
 
     def test_answers(self) -> None:

@@ -1,0 +1,49 @@
+package rounds
+
+import (
+	"crypto/sha256"
+
+	"countroom/ledger/entry"
+)
+
+// Displayed is what a client says its player saw of a round
+// ("round.displayed"): a claim, whose other side is Expected. Where the two
+// differ, alarm.raised follows at once.
+type Displayed struct {
+	entry.Header
+	Displayed [32]byte // SHA-256 of the displayed result, by the client
+	Expected  [32]byte // the same of the round's outcome
+	Player    entry.Ref
+	Round     entry.UUID
+}
+
+// Type is "round.displayed".
+func (*Displayed) Type() string { return "round.displayed" }
+
+// Code visits the members.
+func (r *Displayed) Code(c *entry.Coder) {
+	c.Actor(&r.Header)
+	c.At(&r.Header)
+	c.Hex("displayed", r.Displayed[:])
+	c.Hex("expected", r.Expected[:])
+	c.Fingerprint(&r.Header)
+	c.ID(&r.Header)
+	c.Key(&r.Header)
+	c.Hex("player", r.Player[:])
+	c.UUID("round", &r.Round)
+	c.Is("type", r.Type())
+}
+
+// Matches reports whether the player saw what the log has.
+func (r *Displayed) Matches() bool { return r.Displayed == r.Expected }
+
+// Showing ties a round and its player to the result that is to be displayed, in
+// 16 bytes that nobody can make of another round.
+func Showing(round entry.UUID, player entry.Ref, expected [32]byte) [16]byte {
+	var b [16 + 16 + 32]byte
+	copy(b[:16], round[:])
+	copy(b[16:32], player[:])
+	copy(b[32:], expected[:])
+	digest := sha256.Sum256(b[:])
+	return [16]byte(digest[:16])
+}
