@@ -44,6 +44,10 @@ type Config struct {
 	// moment since the call. One that was cut off or asleep believes it a while too
 	// long; it could show an account as it was. Nil is always.
 	Confirm func(context.Context) error
+	// Spare says whether another machine is fit to write instead of one that has no
+	// room or no signer: what that one refuses is held then, since it gives way. Nil
+	// is never.
+	Spare func() bool
 	// Hold is how long a request is held while it cannot be answered; 0 is 5 s.
 	Hold time.Duration
 }
@@ -102,6 +106,9 @@ func (p *Relay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		wait := time.NewTimer(pause)
+		if a.refused != nil {
+			wait.Reset(look)
+		}
 		if !place.Here && place.Peer == "" {
 			if p.cfg.Ready != nil && p.cfg.Ready() != nil {
 				break
@@ -121,6 +128,11 @@ func (p *Relay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.cfg.Local.ServeHTTP(w, r)
 	case a.unknown:
 		p.cfg.Refuse(w, r, ledger.ErrUnknownOutcome)
+	case a.refused != nil: // and it did not
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write(a.refused)
 	default:
 		p.cfg.Refuse(w, r, ledger.ErrPassive)
 	}
@@ -132,7 +144,8 @@ type attempt struct {
 	w       http.ResponseWriter
 	r       *http.Request
 	body    []byte
-	unknown bool // a machine may have carried it out
+	unknown bool   // a machine may have carried it out
+	refused []byte // by a machine that is to give way: its problem
 }
 
 // here lets this machine answer; false when it has to be asked again.
@@ -203,6 +216,13 @@ func (a *attempt) again(problem []byte) bool {
 		return true
 	case "/problems/outcome-unknown":
 		a.unknown = true
+		return true
+	case "/problems/no-space", "/problems/signer-silent":
+		if a.cfg.Spare == nil || !a.cfg.Spare() {
+			return false
+		}
+		a.unknown = a.unknown || p.Outcome == "outcome-unknown"
+		a.refused = bytes.Clone(problem)
 		return true
 	}
 	return false

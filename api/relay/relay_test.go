@@ -320,6 +320,28 @@ func TestAMachineThatOnlyBelieves(t *testing.T) {
 	})
 }
 
+// A machine without room or signer gives way when the other one is fit: what it
+// refuses is held until then, and told as it is when that does not come to pass.
+func TestAMachineThatIsToGiveWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const full = `{"type":"/problems/no-space","outcome":"not-accepted"}`
+		for _, asked := range []string{"a", "b"} {
+			p := newTwo()
+			p.write("a")
+			p.answer("a", says(full))
+			expect(t, p.ask(asked, "POST", "/v1/spins", "1"), 503, full)
+			p.relays[asked].cfg.Spare = func() bool { return true }
+			start := time.Now()
+			expect(t, p.ask(asked, "POST", "/v1/spins", "1"), 503, full)
+			if took := time.Since(start); took < 4*time.Second {
+				t.Errorf("held for %v", took)
+			}
+			time.AfterFunc(time.Second, func() { p.write("b") })
+			expect(t, p.ask(asked, "POST", "/v1/spins", "1"), 201, "1 by b for Bearer token")
+		}
+	})
+}
+
 // A refusal that the next machine would repeat goes to the client at once.
 func TestARefusalIsPassedOn(t *testing.T) {
 	const overloaded = `{"type":"/problems/overloaded","outcome":"not-accepted"}`

@@ -426,14 +426,36 @@ func (p *Pair) Ready() error {
 	if place.Here || place.Peer != "" {
 		return nil
 	}
-	if lost < p.pc.Hold {
-		for _, peer := range p.node.Status().Peers {
-			if time.Since(peer.Heard) < aloneAfter {
-				return nil
-			}
-		}
+	status := p.node.Status()
+	if writerMayCome(status.Role.Term != 0, lost, p.pc.Hold, func(arbiter bool) bool {
+		return slices.ContainsFunc(status.Peers, func(q replica.Peer) bool { return q.Arbiter == arbiter && time.Since(q.Heard) < aloneAfter })
+	}) {
+		return nil
 	}
 	return errors.New("no machine of the pair is known to write")
+}
+
+// electedWithin is how long an election takes at most, among those who hear each
+// other.
+const electedWithin = 1500 * time.Millisecond
+
+// writerMayCome reports whether it is worth a client's while to wait here for a
+// machine that writes: this one is about to, or one is being elected. Who hears
+// the arbiter alone would have been elected by then, were the other machine gone;
+// so that one writes, and cannot be reached from here.
+func writerMayCome(here bool, lost, hold time.Duration, hears func(arbiter bool) bool) bool {
+	return here || lost < hold && (hears(false) || lost < electedWithin && hears(true))
+}
+
+// Spare reports whether a machine is fit to write instead of the one that does.
+func (p *Pair) Spare() bool {
+	status := p.node.Status()
+	if status.Role.Term == 0 {
+		return status.Unfit == ""
+	}
+	return slices.ContainsFunc(status.Peers, func(q replica.Peer) bool {
+		return !q.Arbiter && q.Fit && time.Since(q.Heard) < aloneAfter
+	})
 }
 
 // fatal is told by the ledger that it cannot go on. One that wrote until another

@@ -305,6 +305,30 @@ func TestTheArbiterIsReplaced(t *testing.T) {
 	}
 }
 
+// A machine that hears the arbiter and not the other machine, and was not elected,
+// lets clients go to the one that was.
+func TestWhoIsWorthWaitingAt(t *testing.T) {
+	for _, c := range []struct {
+		what             string
+		here             bool
+		lost             time.Duration
+		machine, arbiter bool
+		worth            bool
+	}{
+		{"an election among all", false, time.Second, true, true, true},
+		{"a long one", false, 4 * time.Second, true, false, true},
+		{"too long", false, 6 * time.Second, true, true, false},
+		{"the other machine was lost", false, time.Second, false, true, true},
+		{"the other machine writes elsewhere", false, 2 * time.Second, false, true, false},
+		{"nobody is heard", false, 100 * time.Millisecond, false, false, false},
+		{"taking over takes long", true, 4 * time.Second, false, true, true},
+	} {
+		if got := writerMayCome(c.here, c.lost, 5*time.Second, func(arbiter bool) bool { return arbiter && c.arbiter || !arbiter && c.machine }); got != c.worth {
+			t.Errorf("%s: %v", c.what, got)
+		}
+	}
+}
+
 // What travels when a machine joins shows no key, and nobody else can open it.
 func TestKeysTravelSealed(t *testing.T) {
 	dir := t.TempDir()

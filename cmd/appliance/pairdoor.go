@@ -32,7 +32,7 @@ func (p *Pair) Serve(local http.Handler, refuse func(http.ResponseWriter, *http.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 250 * time.Millisecond, PingTimeout: 500 * time.Millisecond},
 	}
 	p.peer.Protocols.SetHTTP2(true)
-	r := relay.New(relay.Config{Local: local, Place: p.Place, Peer: roundTrip(p.peer.RoundTrip), Refuse: refuse, Ready: p.Ready, Confirm: p.Confirm, Hold: p.pc.Hold})
+	r := relay.New(relay.Config{Local: local, Place: p.Place, Peer: roundTrip(p.peer.RoundTrip), Refuse: refuse, Ready: p.Ready, Confirm: p.Confirm, Spare: p.Spare, Hold: p.pc.Hold})
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", r.Door())
 	mux.HandleFunc("GET /pair/checkpoint", p.serveCheckpoint)
