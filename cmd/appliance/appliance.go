@@ -110,8 +110,9 @@ type Machine struct {
 
 	WrapStore  func(store.Store) store.Store
 	WrapSigner func(signature.Signer) signature.Signer // of checkpoints
-	Turn       func(ledger.Command)                    // as in ledger.Config
-	Consensus  func(*replica.Config)                   // what a pair's node gets instead
+	WrapSealer func(house.Sealer) house.Sealer
+	Turn       func(ledger.Command)  // as in ledger.Config
+	Consensus  func(*replica.Config) // what a pair's node gets instead
 }
 
 // Appliance is a machine's open house.
@@ -245,11 +246,15 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 		members = cfg.pair.Members
 	}
 	public, signers := a.ring.all(k, public)
+	sealer := house.Sealer(k.seal)
+	if cfg.Machine.WrapSealer != nil {
+		sealer = cfg.Machine.WrapSealer(sealer)
+	}
 	a.House, err = house.Open(ctx, a.Ledger, house.Config{
 		Members: members,
 		Origin:  origin, Node: cfg.Node, Release: cfg.Release, Keys: public, Games: cfg.Games,
 		Exports: k.exports, Look: cfg.Look, Production: cfg.Production,
-		Seeds: k.seeds, Signers: signers, Sealer: k.seal, Secret: secretsOf(pool), Limits: cfg.Limits, External: cfg.External,
+		Seeds: k.seeds, Signers: signers, Sealer: sealer, Secret: secretsOf(pool), Limits: cfg.Limits, External: cfg.External,
 		Sources: sourcesOf{pool}, SourcesMinimum: uint64(pool.Minimum()), TendSources: cfg.TendEntropy, Escrow: escrow,
 		TokenKey: k.token, VaultKey: k.vault, SessionAge: cfg.SessionAge, SuspendOnAlarm: cfg.SuspendOnAlarm, Log: cfg.Log,
 	})

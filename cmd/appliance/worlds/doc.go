@@ -3,7 +3,8 @@
 // process, wired by package appliance as the server is. What can happen to a
 // house happens by the seed: the process dies anywhere, the power goes and takes
 // what was not synced or tears it, syncs and signatures are slow or fail, the
-// disk is full, reads fail, clocks step, the entropy dies, the beacon is silent, requests and answers
+// disk is full, reads fail, clocks step, the entropy dies, the beacon is silent, secrets of
+// seeds do not open any more, an operator halts a seed and two officers decide about it, requests and answers
 // get lost. Laws are checked all along and from the remains; when the faults end,
 // everybody must get to the end of his script.
 //

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -48,6 +49,7 @@ const (
 	lawStopped  = "what cannot be done is answered with 503, when to retry, and what became of it"
 	lawVerifier = "the verifier finds nothing, and nothing is left unproven"
 	lawEntropy  = "a source of entropy that fails is told of before the next seed"
+	lawHalted   = "from the halt of a seed to the decision of two officers nobody plays"
 	lawLiveness = "when the faults are over everybody gets to the end"
 )
 
@@ -307,7 +309,7 @@ func (w *world) judge() *violation {
 	}
 	w.log = l
 	for _, law := range []func(*finalLog, *evidence) *violation{
-		nothingLost, func(_ *finalLog, e *evidence) *violation { return e.caught }, oneRoot, nothingTwice, moneyIsKept, entropyIsTold, func(l *finalLog, _ *evidence) *violation { return booksAreFolds(l, snap) },
+		nothingLost, func(_ *finalLog, e *evidence) *violation { return e.caught }, oneRoot, nothingTwice, moneyIsKept, entropyIsTold, playIsHalted, func(l *finalLog, _ *evidence) *violation { return booksAreFolds(l, snap) },
 	} {
 		if v := law(l, e); v != nil {
 			return v
@@ -466,7 +468,7 @@ func (w *world) everythingIsRevealed() bool {
 	must(err)
 	now := row.(*epoch.State)
 	signed := p.app.Ledger.Signed()
-	return now.Active == 0 && now.Revealed == now.Closed && signed != nil && signed.Size == p.app.Store.Head().Size
+	return now.Active == 0 && now.Halted == 0 && now.Revealed >= now.Closed && signed != nil && signed.Size == p.app.Store.Head().Size
 }
 
 // lastJudgement lets a regulator verify the published log, with all that the
@@ -482,9 +484,12 @@ func (w *world) lastJudgement() *violation {
 		opts.Known = append(opts.Known, verify.Known{Name: fmt.Sprint("answer ", i), Data: a.body})
 	}
 	report, err := verify.Log(context.Background(), site{w.process.handler, w.regulator}, opts)
+	lost := w.log.unprovable()
 	switch {
-	case err != nil:
+	case err != nil && !(lost > 0 && errors.Is(err, verify.ErrUnprovable)):
 		return broken(lawVerifier, "%v", err)
+	case report.Rounds.Unprovable != lost || lost > 0 && err == nil:
+		return broken(lawVerifier, "%d rounds are said to be unprovable, of %d: %v", report.Rounds.Unprovable, lost, err)
 	case !report.OK():
 		return broken(lawVerifier, "%+v", report.Findings[0])
 	case len(report.Unchecked) > 0 || report.Rounds.Unproven > 0:

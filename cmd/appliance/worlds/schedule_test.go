@@ -144,6 +144,11 @@ func (w *world) storm() *violation {
 			})
 		}
 	}
+	if w.board.isHeard() {
+		add(200, w.board.hear)
+	} else if w.board.ready() {
+		add(40, func() *violation { w.board.act(); return nil })
+	}
 	for _, a := range w.attempts {
 		if a.isHeard() {
 			add(200, func() *violation { return w.hear(a) })
@@ -195,6 +200,13 @@ func (w *world) calm() *violation {
 		w.give(t, w.sabotage.calmVerdict(t.kind))
 		return nil
 	}
+	if w.board.isHeard() {
+		return w.board.hear()
+	}
+	if w.board.ready() {
+		w.board.act()
+		return nil
+	}
 	for _, a := range w.attempts {
 		if a.isHeard() {
 			return w.hear(a)
@@ -218,6 +230,7 @@ func (w *world) calmDown() {
 	f := &w.weather
 	f.now = weatherNow{}
 	f.lose, f.impatient = 0, 0
+	w.board.left, w.board.lose = 0, 0
 	w.applyWeather()
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"countroom/api"
 	"countroom/cmd/appliance"
+	"countroom/games/house"
 	"countroom/ledger"
 	"countroom/ledger/store"
 )
@@ -34,6 +35,7 @@ type world struct {
 	weather  weather
 	sabotage sabotage
 	outside  outside
+	board    *board
 	started  time.Time
 
 	disk    disk
@@ -84,6 +86,7 @@ func run(t *testing.T, seed uint64, s sabotage) (o outcome) {
 		}
 		w.weather, w.outside = newWeather(w.rnd), newOutside(seed)
 		w.evidence.census.faults = map[string]int{}
+		w.board = newBoard(w, seed)
 		w.people()
 		o.violation = w.live()
 		if w.process != nil {
@@ -251,6 +254,7 @@ func (w *world) start() {
 		p.doom = doom{turnKinds[w.rnd.IntN(len(turnKinds))], 1 + w.rnd.IntN(8)}
 	}
 	w.process = p
+	w.board.misplace()
 	born := time.Now()
 	cfg := appliance.Config{
 		Dir: houseDir, Origin: origin, Node: "world", Release: "world", Log: slog.New(slog.DiscardHandler),
@@ -269,7 +273,8 @@ func (w *world) start() {
 			},
 			Sources:   w.sources(p),
 			WrapStore: p.wrapStore, WrapSigner: p.wrapSigner,
-			Turn: func(c ledger.Command) { _ = p.turn(turnCommand, commandName(c)) },
+			WrapSealer: func(s house.Sealer) house.Sealer { return sealer{s, w.board} },
+			Turn:       func(c ledger.Command) { _ = p.turn(turnCommand, commandName(c)) },
 		},
 	}
 	go func() {
@@ -325,7 +330,7 @@ func (w *world) kill(l loss) {
 		close(t.give)
 	}
 	p.end()
-	w.process, w.viewer = nil, nil
+	w.process, w.viewer, w.board.trying = nil, nil, nil
 	for _, c := range w.clients {
 		c.disconnect(p)
 	}

@@ -41,7 +41,7 @@ func TestWorlds(t *testing.T) {
 // wantRich wants all that can happen to have happened.
 func (c *census) wantRich(t *testing.T) {
 	t.Helper()
-	for _, fault := range []string{string(turnSync), string(turnGuard), string(turnFile), string(turnEntropy), string(turnBeacon), faultSigner, faultDisk, faultReads, faultClock} {
+	for _, fault := range []string{string(turnSync), string(turnGuard), string(turnFile), string(turnEntropy), string(turnBeacon), faultHalt, faultLost, faultSigner, faultDisk, faultReads, faultClock} {
 		if c.faults[fault] == 0 {
 			t.Errorf("no fault of the kind %q in any world", fault)
 		}
