@@ -41,6 +41,7 @@ type packData struct {
 	Verdict       replay.State
 	Rules         *rulesData
 	Around        []eventLine
+	Displayed     []claimLine
 	From, To      uint64
 	Cut           bool
 	SessionOpened string
@@ -137,6 +138,13 @@ func (p *Portal) rules(index uint64) (*rulesData, error) {
 	return r, nil
 }
 
+// claimLine is what a client said that it displayed of the round.
+type claimLine struct {
+	Index        uint64
+	Time, Digest string
+	Matches      bool
+}
+
 // around finds what happened to the player and to the house around a round.
 func (p *Portal) around(d *packData) error {
 	r := d.Round
@@ -166,6 +174,14 @@ func (p *Portal) around(d *packData) error {
 			switch rec := rec.(type) {
 			case *rounds.Settled:
 				owner, about = &rec.Player, "game "+rec.Game+", stake "+rec.Stake.Decimal()+", payout "+rec.Payout.Decimal()
+			case *rounds.Displayed:
+				owner, about = &rec.Player, "round "+rec.Round.String()+": as the log has it"
+				if !rec.Matches() {
+					about = "round " + rec.Round.String() + ": another result than the log has"
+				}
+				if rec.Round == r.Settled.ID {
+					d.Displayed = append(d.Displayed, claimLine{index, at, hex.EncodeToString(rec.Displayed[:]), rec.Matches()})
+				}
 			case *wallet.Deposited:
 				owner, about = &rec.Player, rec.Amount.Decimal()
 			case *wallet.Withdrawn:

@@ -62,9 +62,16 @@ func TestADisputeIsAnsweredByOneFile(t *testing.T) {
 		}
 	}
 
+	if _, err := w.house.Displayed(t.Context(), w.request("POST", "/v1/rounds/"+late+"/displayed", s.Principal(), "seen"), s, last.ID, [32]byte{0xba, 0xd0}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(w.pack(early, operator, 200)), "The client said nothing of it") {
+		t.Error("a claim about another round is in the pack")
+	}
 	good := w.pack(late, operator, 200)
 	page := string(good)
-	for _, want := range []string{"As the player saw it", "Rules in force at the wager", "What happened around it", "session.opened", "&lt;script&gt;alert(1)&lt;/script&gt;", "It holds entry"} {
+	for _, want := range []string{"As the player saw it", "Rules in force at the wager", "What happened around it", "session.opened", "&lt;script&gt;alert(1)&lt;/script&gt;", "It holds entry",
+		"the client said that it displayed another result", "bad00000", "another result than the log has", "displayed-mismatch"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the pack lacks %q", want)
 		}

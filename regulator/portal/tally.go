@@ -235,7 +235,7 @@ func (t *tally) take(index uint64, r entry.Record) {
 		t.today(r.Amount.Currency).withdrawal.add(r.Amount.Amount)
 	case *players.NonceSet:
 		t.nonces[r.Player] = append(t.nonces[r.Player], nonce{r.Epoch, r.Nonce, index})
-	case *players.Created, *players.SessionOpened, *players.SessionClosed:
+	case *players.Created, *players.SessionOpened, *players.SessionClosed, *rounds.Displayed:
 	case *epoch.CommittedV1:
 		t.commit(index, &r.Statement)
 	case *epoch.Committed:
