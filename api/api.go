@@ -23,6 +23,7 @@ import (
 
 	"countroom/games/house"
 	"countroom/ledger"
+	"countroom/regulator/export/archive"
 	"countroom/regulator/portal"
 
 	"github.com/labstack/echo/v4"
@@ -42,6 +43,7 @@ type Options struct {
 	// Ready adds to what the house itself says of its readiness; its error is
 	// shown.
 	Ready    func() error
+	Exports  *archive.Archive     // nil: none are made
 	Registry *prometheus.Registry // default a new one
 	Log      *slog.Logger         // default slog.Default
 }
@@ -52,6 +54,7 @@ type Server struct {
 	keys     keyring
 	returns  map[[32]byte]string
 	ready    func() error
+	exports  *archive.Archive
 	log      *slog.Logger
 	metrics  *metrics
 	echo     *echo.Echo
@@ -72,7 +75,7 @@ func New(h *house.House, opts Options) *Server {
 		opts.Log = slog.Default()
 	}
 	s := &Server{
-		house: h, keys: newKeyring(opts.Tokens), returns: opts.Returns, ready: opts.Ready, log: opts.Log,
+		house: h, keys: newKeyring(opts.Tokens), returns: opts.Returns, ready: opts.Ready, exports: opts.Exports, log: opts.Log,
 		metrics: newMetrics(h, opts.Registry), echo: echo.New(), turns: newTurns(),
 		patient: 15 * time.Second, sharing: 5 * time.Second,
 	}
@@ -152,6 +155,11 @@ func (s *Server) routes(metrics http.Handler) []*route {
 		{"GET", "/v1/games", s.listGames},
 		{"GET", "/v1/games/{id}", s.getGame},
 		{"GET", "/v1/epochs/{n}", s.getEpoch},
+
+		{"POST", "/v1/exports", s.createExport},
+		{"GET", "/v1/exports/{id}", s.getExport},
+		{"GET", "/v1/exports/{id}/file", s.getExportFile},
+		{"GET", "/v1/exports/{id}/certificate", s.getSpanCertificate},
 
 		{"GET", "/log/checkpoint", s.logCheckpoint},
 		{"GET", "/log/cosigned", s.logCosigned},

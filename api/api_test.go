@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"countroom/games/slots"
 	"countroom/ledger"
 	"countroom/ledger/tlog"
+	"countroom/regulator/export/archive"
 
 	"github.com/transparency-dev/formats/proof"
 	"golang.org/x/mod/sumdb/note"
@@ -48,8 +50,10 @@ func open(t testing.TB, options ...func(*ledger.Config, *house.Config)) *world {
 
 func openIn(t testing.TB, dir string, options ...func(*ledger.Config, *house.Config)) *world {
 	h := housetest.Open(t, dir, options...)
+	exports := archive.New(filepath.Join(dir, "exports"), h.Records(func() error { return nil }))
+	t.Cleanup(exports.Close)
 	w := &world{t: t, house: h, api: New(h.House, Options{
-		Tokens: Tokens{operatorToken, regulatorToken, auditorToken}, Log: slog.New(slog.DiscardHandler),
+		Tokens: Tokens{operatorToken, regulatorToken, auditorToken}, Log: slog.New(slog.DiscardHandler), Exports: exports,
 	})}
 	server := httptest.NewUnstartedServer(nil)
 	server.Config = HTTPServer(w.api)

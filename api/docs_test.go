@@ -115,6 +115,15 @@ func TestTheDocsCommandsWork(t *testing.T) {
 	for _, id := range []string{"withdraw", "setNonce", "closeSession", "setPlayerState", "setGameState"} {
 		w.accepted(run(id).want(201))
 	}
+	made := run("createExport").want(201)
+	for made.text("state") != "done" {
+		made = w.get("/v1/exports/"+made.text("id"), auditorToken).want(200)
+	}
+	ids = strings.NewReplacer(example("ExportID"), made.text("id"))
+	run("getSpanCertificate").refused(404, "not-found", "") // it is no span of time
+	if a := run("getExportFile"); a.status != 200 {         // its body went into a file
+		t.Errorf("getExportFile: %d", a.status)
+	}
 	run("getEntry").refused(401, "session-over", "") // the session was closed just now
 	if a := run("getBlob"); a.status != 404 {        // its body went into a file
 		t.Errorf("getBlob: %d", a.status)

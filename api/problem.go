@@ -14,6 +14,7 @@ import (
 	"countroom/ledger"
 	"countroom/ledger/entry"
 	"countroom/ledger/wallet"
+	"countroom/regulator/export/archive"
 	"countroom/rngcert/epoch"
 	"countroom/rngcert/noise"
 
@@ -48,6 +49,7 @@ var (
 	methodNotAllow  = &problem{name: "method-not-allowed", status: 405, title: "The resource does not know this method", about: "The Allow header lists the methods."}
 	tooLarge        = &problem{name: "body-too-large", status: 413, title: "The body is too large", about: "A body may have at most 65536 bytes."}
 	unsupportedType = &problem{name: "unsupported-media-type", status: 415, title: "The body is not declared as JSON", about: "Send Content-Type: application/json."}
+	noSuchPart      = &problem{name: "range-not-satisfiable", status: 416, title: "The file has no such part", about: "The Range header asks for bytes beyond the end of the file. Content-Range says how long it is."}
 	invalid         = &problem{name: "invalid-value", status: 422, title: "A field is not what it must be", about: "The field member names the field, detail says what was expected."}
 	internal        = &problem{name: "internal-error", status: 500, title: "The server failed", about: "If the request was a command its outcome is not known: repeat it with the same key."}
 	draining        = &problem{name: "draining", status: 503, title: "The server is about to stop", about: "Send requests to another one.", retry: 5, outcome: notAccepted}
@@ -72,6 +74,9 @@ var refusals = []struct {
 	{epoch.ErrHalted, &problem{name: "seed-halted", status: 503, title: "A seed epoch is halted", about: "Nothing was accepted. Play stops until two officers of the house have ended or abandoned the epoch.", retry: 30, outcome: notAccepted}},
 	{house.ErrSealed, &problem{name: "seed-sealed", status: 503, title: "The secret of a seed epoch does not open", about: "Nothing was accepted. Play stops until the device that sealed it is back, or two officers of the house have abandoned the epoch.", retry: 30, outcome: notAccepted}},
 	{noise.ErrStopped, &problem{name: "entropy-failed", status: 503, title: "Too few sources of entropy are healthy", about: "Nothing was accepted. Play stops until enough of them have passed their tests again.", retry: 5, outcome: notAccepted}},
+	{archive.ErrBusy, &problem{name: "exports-busy", status: 503, title: "Too many exports are waiting", about: "Ask for it again when some of them are done.", retry: 60, outcome: notAccepted}},
+	{archive.ErrRequest, &problem{name: "export-refused", status: 409, title: "The log has no such range", about: "The detail member says why: the range has to be within the log, a span of time has to be over, and a checkpoint has to be one that this house signed."}},
+	{archive.ErrUnknown, &problem{name: "unknown-export", status: 404, title: "No such export", about: "It was never asked for here, is not done yet, or is kept no more. POST /v1/exports makes it again: the same bytes, for the same checkpoint."}},
 	{errPatience, &problem{name: "timeout", status: 503, title: "The answer takes too long", about: "Repeat the request later.", retry: 5}},
 	{ledger.ErrNotFound, notFound},
 
@@ -104,7 +109,7 @@ var sessionClosed = &problem{name: "session-closed", status: 409, title: "The se
 // problems are all that this server answers with.
 var problems = func() []*problem {
 	all := []*problem{
-		malformed, badKey, unauthorized, sessionOver, forbidden, notFound, methodNotAllow, tooLarge, unsupportedType, invalid, internal,
+		malformed, badKey, unauthorized, sessionOver, forbidden, notFound, methodNotAllow, tooLarge, unsupportedType, noSuchPart, invalid, internal,
 		draining, notReady, sessionClosed,
 	}
 	seen := map[*problem]bool{}

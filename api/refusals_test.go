@@ -243,6 +243,9 @@ func TestIdempotencyKeysAreDemanded(t *testing.T) {
 				if r.path == "/v1/spins" {
 					by = token
 				}
+				if r.path == "/v1/exports" {
+					by = auditorToken
+				}
 				w.do("POST", strings.ReplaceAll(r.path, "{id}", "p"), `{}`, "Authorization", "Bearer "+by, "Content-Type", "application/json").refused(400, "idempotency-key", "")
 			}
 		}
@@ -292,6 +295,7 @@ func TestRolesAndTokens(t *testing.T) {
 		"GET /v1/players/p": "operator", "GET /v1/players/p/rounds": "operator", "GET /v1/players/p/transactions": "operator",
 		"GET " + roundPath: "operator regulator session", "GET " + entryPath: "operator regulator auditor session",
 		"GET /log/tile/entries/000.p/1": "regulator auditor", "GET /log/blob/" + strings.Repeat("0", 64): "regulator auditor",
+		"POST /v1/exports": "regulator auditor", "GET /v1/exports/x": "regulator auditor", "GET /v1/exports/x/file": "regulator auditor", "GET /v1/exports/x/certificate": "regulator auditor",
 	} {
 		method, path, _ := strings.Cut(path, " ")
 		call := func(headers ...string) *answer {

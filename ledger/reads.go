@@ -8,6 +8,8 @@ import (
 	"countroom/ledger/book"
 	"countroom/ledger/store"
 	"countroom/ledger/tlog"
+
+	"github.com/transparency-dev/merkle/compact"
 )
 
 // Entry returns an entry with its receipt under the newest checkpoint.
@@ -114,6 +116,22 @@ func (l *Ledger) Tile(level int, index uint64, width int) ([]byte, error) {
 		err = fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
 	return b, err
+}
+
+// Inclusion is the proof of an entry in the tree of a size up to that of the signed log, from the leaf to the root.
+func (l *Ledger) Inclusion(index, size uint64) ([]tlog.Hash, error) {
+	if s := l.signed.Load(); s == nil || size > s.Size {
+		return nil, ErrNotFound
+	}
+	return l.tree.Inclusion(nil, index, size)
+}
+
+// Node is the hash of a full subtree of the signed log, by its level and its place there.
+func (l *Ledger) Node(level uint, index uint64) (tlog.Hash, error) {
+	if s := l.signed.Load(); s == nil || level > 63 || index > s.Size>>level || (index+1)<<level > s.Size {
+		return tlog.Hash{}, ErrNotFound
+	}
+	return l.tree.Node(compact.NewNodeID(level, index))
 }
 
 // Root returns the root that the log had when it was of a size.

@@ -38,6 +38,7 @@ import (
 	"countroom/ledger/store/postgres"
 	"countroom/ledger/system"
 	"countroom/ledger/tlog"
+	"countroom/regulator/export/archive"
 	"countroom/rngcert/epoch"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -121,6 +122,8 @@ type Appliance struct {
 	Ledger *ledger.Ledger
 	House  *house.House
 	Tokens Tokens
+	// Exports are what auditors take home, made in Dir/exports.
+	Exports *archive.Archive
 	// ReadOnly says that the disk had too little room to open the store for
 	// writing: reads are served, commands are not. AwaitRoom tells when to close
 	// this house and open it again.
@@ -264,6 +267,7 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	if err := a.openFiles(files, cfg.Dir); err != nil {
 		return nil, err
 	}
+	a.Exports = archive.New(filepath.Join(cfg.Dir, "exports"), a.House.Records(a.roomToSpare))
 	a.health.watch(k, cfg.Log)
 	return a, nil
 }
@@ -334,10 +338,22 @@ func (a *Appliance) AwaitRoom(ctx context.Context) error {
 	}
 }
 
+// roomToSpare fails when the disk has little more than what play needs.
+func (a *Appliance) roomToSpare() error {
+	free, err := a.Store.Free()
+	if err == nil && free.Available < 2*free.Reserve {
+		err = fmt.Errorf("%w: %d bytes left, exports leave %d to play", ledger.ErrNoSpace, free.Available, 2*free.Reserve)
+	}
+	return err
+}
+
 // Close stops the house: what was accepted is finished until the context ends.
 func (a *Appliance) Close(ctx context.Context) error {
 	var errs []error
 	a.health.stop()
+	if a.Exports != nil {
+		a.Exports.Close()
+	}
 	if a.House != nil {
 		a.House.Close()
 	}

@@ -146,6 +146,7 @@ func (d *door) desk(mux *http.ServeMux, c *config) {
 		production, list, err := r.House.Certifications(ctx)
 		return certificatesAnswer{production, list}, err
 	})
+	exportsDesk(answer)
 	answer("POST /selfcheck", func(ctx context.Context, r *room, _ []byte) (any, error) {
 		return r.House.SelfCheck(ctx, certificates.Asked)
 	})

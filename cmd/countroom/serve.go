@@ -151,7 +151,7 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 		registry.MustRegister(a.Collectors()...)
 		return &room{Appliance: a, api: api.New(a.House, api.Options{
 			Tokens: api.Tokens{Operator: a.Tokens.Operator, Regulator: a.Tokens.Regulator, Auditor: a.Tokens.Auditor},
-			Log:    log, Returns: returns(), Ready: d.ready, Registry: registry,
+			Log:    log, Returns: returns(), Ready: d.ready, Registry: registry, Exports: a.Exports,
 		})}
 	}
 	d.open = func(ctx context.Context) (*room, error) {

@@ -7,7 +7,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -166,7 +165,8 @@ func newSoftware(private crypto.Signer, assurance string) *key {
 	if _, ok := private.(ed25519.PrivateKey); ok {
 		k.alg, hash = Ed25519, 0
 	}
-	k.sign = func(_ context.Context, input []byte) ([]byte, error) { return private.Sign(rand.Reader, input, hash) }
+	// Without random words: what is signed again, such as an export, gives the same bytes (RFC 6979, RFC 8032).
+	k.sign = func(_ context.Context, input []byte) ([]byte, error) { return private.Sign(nil, input, hash) }
 	return k
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 
 	"countroom/ledger/dsse"
@@ -105,4 +106,13 @@ func (c *Certificate) String() string {
 		return err.Error()
 	}
 	return string(b)
+}
+
+// CertificateOf takes the signed certificate out of an export, unchecked, or fails with ErrContainer.
+func CertificateOf(in io.ReaderAt, size int64) ([]byte, error) {
+	c, err := openContainer(in, size)
+	if err != nil {
+		return nil, err
+	}
+	return c.read(CertificateName, dsse.Most)
 }
