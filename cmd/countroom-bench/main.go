@@ -35,7 +35,7 @@ func main() {
 	flag.StringVar(&callers, "callers", "1,16,64,256,1024", "concurrent callers, in process")
 	flag.DurationVar(&o.length, "time", 3*time.Second, "length of each measurement")
 	flag.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the last measurement of spins")
-	only := flag.String("only", "", "measure only these, comma-separated: spins, rotation, http, replay, simulation, laboratory, devices, signing, pair, start")
+	only := flag.String("only", "", "measure only these, comma-separated: spins, rotation, http, replay, simulation, laboratory, devices, signing, pair, exports, start")
 	load := flag.String("load", "", "internal: generate HTTP load")
 	check := flag.String("check", "", "internal: verify a log")
 	flag.Parse()
@@ -102,7 +102,7 @@ func run(o options, only string) error {
 			return err
 		}
 	}
-	if !want("spins") && !want("http") && !want("replay") && !want("start") {
+	if !want("spins") && !want("http") && !want("replay") && !want("exports") && !want("start") {
 		return nil
 	}
 	ctx := context.Background()
@@ -128,6 +128,11 @@ func run(o options, only string) error {
 	}
 	if want("replay") {
 		if err := replay(a, filepath.Join(tmp, "log")); err != nil {
+			return err
+		}
+	}
+	if want("exports") {
+		if err := exports(ctx, a, tmp); err != nil {
 			return err
 		}
 	}

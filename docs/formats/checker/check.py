@@ -3,6 +3,7 @@
 
     check.py receipt FILE --vkey FILE [--leaf FILE]
     check.py log URL|DIR --vkey FILE [--token FILE] [--known FILE...] [--json]
+    check.py export FILE --vkey FILE
 
 Exit status 0: all holds. 1: evidence against the house. 2: it could not be checked.
 """
@@ -15,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import canonical
+import exports
 import records
 import tlog
 from books import Books, Finding, Restore
@@ -37,7 +39,6 @@ class Report:
     rounds: int = 0
     rounds_proven: int = 0
     not_yet_provable: int = 0
-    unprovable: int = 0  # of epochs that were abandoned
     epochs: dict[str, int] = field(default_factory=dict)
     totals: dict[str, dict[str, int]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
@@ -309,7 +310,7 @@ def settle(mismatches: list[Mismatch], size: int, restores: list[Restore]) -> li
 def _sum_up(books: Books, report: Report) -> None:
     books.finish()
     report.rounds, report.rounds_proven = books.rounds, books.rounds_proven
-    report.not_yet_provable, report.unprovable = books.rounds_unproven, books.rounds_unprovable
+    report.not_yet_provable = books.rounds_unproven
     report.epochs = books.epochs
     report.totals = {currency: dict(sorted(amounts.items())) for currency, amounts in sorted(books.totals.items())}
     report.warnings += books.warnings
@@ -326,8 +327,6 @@ def print_report(report: Report, as_json: bool) -> None:
     print(f"{report.entries} entries, size {report.size}, root {report.root}")
     if report.rounds:
         print(f"{report.rounds} rounds, {report.rounds_proven} proven, {report.not_yet_provable} not yet provable")
-    if report.unprovable:
-        print(f"{report.unprovable} rounds UNPROVABLE for ever")
     for currency, amounts in report.totals.items():
         print(f"{currency}: " + ", ".join(f"{name} {amount}" for name, amount in amounts.items()))
     for warning in report.warnings:
@@ -349,12 +348,27 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     log.add_argument("source", metavar="URL|DIR")
     log.add_argument("--token", metavar="FILE", help="bearer token of a regulator or auditor")
     log.add_argument("--known", metavar="FILE", nargs="+", default=[], help="checkpoints and answers that were kept")
+    export = commands.add_parser("export", help="check an export")
+    export.add_argument("file")
+    export.add_argument("--vkey", metavar="FILE", required=True, help="the house's verifier key")
     for command in (receipt, log):
         command.add_argument("--vkey", metavar="FILE", required=True, help="the house's verifier key")
         command.add_argument("--witness", metavar="VKEY", nargs="+", default=[], help="keys of witnesses that count")
         command.add_argument("--quorum", metavar="N", type=int, default=0, help="how many of them must have cosigned")
         command.add_argument("--json", action="store_true", help="write the report as JSON")
     return parser.parse_args(arguments)
+
+
+def check_export(options: argparse.Namespace) -> int:
+    """Checks an export, and says what it holds or why it is none."""
+    key = tlog.VerifierKey.parse(Path(options.vkey).read_text(encoding="utf-8").strip())
+    try:
+        found = exports.check(Path(options.file).read_bytes(), key)
+    except exports.Rejected as err:
+        print(json.dumps({"rule": err.rule, "evidence": err.evidence, "why": str(err)[:500]}))
+        return EVIDENCE if err.evidence else UNCHECKED
+    print(json.dumps(asdict(found)))
+    return HOLDS
 
 
 def run(options: argparse.Namespace) -> Report:
@@ -373,6 +387,8 @@ def run(options: argparse.Namespace) -> Report:
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
     try:
+        if options.command == "export":
+            return check_export(options)
         report = run(options)
     except (OSError, ValueError, NotChecked) as err:
         print(f"not checked: {err}", file=sys.stderr)

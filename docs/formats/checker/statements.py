@@ -68,6 +68,11 @@ def payload(signed: bytes, verify: Verify) -> bytes | None:
     return data if any(verify(message, signature) for signature in signatures) else None
 
 
+def read(data: bytes) -> dict:
+    """A payload as a statement."""
+    return _json(data)
+
+
 def _statement(kind: str, predicate: dict, *subjects: tuple[str, str]) -> bytes:
     return canonical.write(
         {
