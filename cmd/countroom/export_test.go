@@ -52,15 +52,15 @@ func TestExports(t *testing.T) {
 	time.Sleep(10 * time.Millisecond)
 	players.play() // the span is over when there is an entry behind it
 	time.Sleep(100 * time.Millisecond)
-	vkey := strings.TrimSpace(string(contents(t, filepath.Join(s.dir, "log.vkey"))))
+	vkey := strings.TrimSpace(string(bytesOf(t, filepath.Join(s.dir, "log.vkey"))))
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	check := func(name, certificate string) *export.Report {
 		t.Helper()
-		b := contents(t, at(name))
+		b := bytesOf(t, at(name))
 		opts := export.CheckOptions{VKey: vkey}
 		if certificate != "" {
-			opts.Certificate = contents(t, at(certificate))
+			opts.Certificate = bytesOf(t, at(certificate))
 		}
 		r, err := export.Check(t.Context(), bytes.NewReader(b), int64(len(b)), opts)
 		if err != nil {
@@ -95,7 +95,7 @@ func TestExports(t *testing.T) {
 	if r := check("rounds.zip", ""); r.Manifest.Complete || r.Rounds != r.Manifest.Entries || r.Rounds == 0 {
 		t.Errorf("%+v", r)
 	}
-	files := unzipped(t, contents(t, at("span.zip")))
+	files := unzipped(t, bytesOf(t, at("span.zip")))
 	if err := os.WriteFile(at("kept.checkpoint"), files["checkpoint"], 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestExports(t *testing.T) {
 	if err := json.Unmarshal(answer, &made); err != nil || status != http.StatusCreated || made.State != "done" {
 		t.Fatalf("%d: %s", status, answer)
 	}
-	if _, b := s.get("/v1/exports/"+made.ID+"/file", s.token("regulator")); !bytes.Equal(b, contents(t, at("span.zip"))) {
+	if _, b := s.get("/v1/exports/"+made.ID+"/file", s.token("regulator")); !bytes.Equal(b, bytesOf(t, at("span.zip"))) {
 		t.Error("over HTTP it is another")
 	}
 	if err := s.signal(syscall.SIGTERM); err != nil {
@@ -125,7 +125,7 @@ func TestExports(t *testing.T) {
 	if said, status := examines(t, again...); status != 0 {
 		t.Fatalf("ends with %d: %s", status, said)
 	}
-	if !bytes.Equal(contents(t, at("again.zip")), contents(t, at("span.zip"))) {
+	if !bytes.Equal(bytesOf(t, at("again.zip")), bytesOf(t, at("span.zip"))) {
 		t.Error("the same range under the same checkpoint gave other bytes")
 	}
 
@@ -143,7 +143,7 @@ func TestExports(t *testing.T) {
 	}
 }
 
-func contents(t *testing.T, name string) []byte {
+func bytesOf(t *testing.T, name string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(name)
 	if err != nil {
