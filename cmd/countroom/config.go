@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -150,8 +149,12 @@ func (c *config) options() []option {
 	}
 }
 
-// secretSettings are those whose values may hold a secret.
-var secretSettings = []string{"store"}
+// secrets are the parts of a setting that may be one: who logs in at a URL, a password or a PIN in a
+// key's URI or a store's connection string.
+var secrets = regexp.MustCompile(`(?i)(://)[^/@\s]*@|\b((?:pin-value|pin|password|passphrase|passwd|secret)=)(?:'(?:[^'\\]|\\.)*'|[^\s&;,?]+)`)
+
+// bare is a setting's value without its secrets, of which nothing may be learnt, not even from a hash.
+func bare(value string) string { return secrets.ReplaceAllString(value, "$1$2") }
 
 // look hashes the program's file and the configuration in force.
 func (c *config) look() (program, configuration [32]byte, err error) {
@@ -160,9 +163,7 @@ func (c *config) look() (program, configuration [32]byte, err error) {
 	}
 	settings := map[string]string{}
 	for _, o := range c.options() {
-		if !slices.Contains(secretSettings, o.name) {
-			settings[o.name] = fmt.Sprint(deref(o.value))
-		}
+		settings[o.name] = bare(fmt.Sprint(deref(o.value)))
 	}
 	b, err := json.Marshal(settings)
 	if err == nil {

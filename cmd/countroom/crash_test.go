@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -45,6 +46,7 @@ type server struct {
 	args   []string
 	within []string // a command that puts the process where it is to run
 	env    []string
+	exe    string // default that of the test
 	cmd    *exec.Cmd
 	log    journal
 }
@@ -94,7 +96,7 @@ func (s *server) launch() {
 
 // process is the server's, not started yet.
 func (s *server) process() *exec.Cmd {
-	line := append(append(slices.Clone(s.within), os.Args[0], "serve", "--quiet", "--data", s.dir, "--listen", s.addr, "--drain-delay", "100ms"), s.args...)
+	line := append(append(slices.Clone(s.within), cmp.Or(s.exe, os.Args[0]), "serve", "--quiet", "--data", s.dir, "--listen", s.addr, "--drain-delay", "100ms"), s.args...)
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "COUNTROOM_") }), "COUNTROOM_TEST_MAIN=1")
 	cmd.Env = append(cmd.Env, s.env...)

@@ -72,6 +72,14 @@ func (s *story) laboratory() {
 		Configuration: fixed("configuration"), Games: certificates.GamesHash(certificates.InPlay(s.rows)), Matches: true, Node: s.writer(), Program: fixed("program"), Reason: certificates.AtStart,
 	})
 	s.add(&certificates.Production{})
+	another := &certificates.Verified{
+		Configuration: fixed("configuration"), Games: certificates.GamesHash(certificates.InPlay(s.rows)), Node: s.writer(), Program: fixed("another program"), Reason: certificates.ByDay,
+	}
+	s.add(another)
+	s.add(&system.AlarmRaised{About: another.Program, Alarm: system.AlarmSoftware, Count: 1})
+	s.add(&certificates.Verified{
+		Configuration: fixed("configuration"), Games: another.Games, Matches: true, Node: s.writer(), Program: fixed("program"), Reason: certificates.Asked,
+	})
 }
 
 // laboratoryFrauds are of a house that says more than laboratories and its own files say.
@@ -180,4 +188,17 @@ var laboratoryFrauds = []struct {
 	{"a check elsewhere", func(t *town) {
 		with(t, func(r *certificates.Verified) { r.Node = "elsewhere" }, func() { t.SelfCheck(certificates.AtStart) })
 	}, "software-node"},
+	{"an alarm about a program that was as it should be", func(t *town) {
+		t.Earnest()
+		t.SelfCheck(certificates.Asked)
+		t.Append(&system.AlarmRaised{About: logtest.Program, Alarm: system.AlarmSoftware, Count: 1})
+	}, "alarm-about"},
+	{"an alarm about another program", func(t *town) {
+		t.Earnest()
+		with(t, func(r *system.AlarmRaised) { r.About[0] ^= 1 }, func() { t.Mistaken(certificates.ByDay) })
+	}, "alarm-about"},
+	{"an alarm about the program that counts two", func(t *town) {
+		t.Earnest()
+		with(t, func(r *system.AlarmRaised) { r.Count = 2 }, func() { t.Mistaken(certificates.ByDay) })
+	}, "alarm-count"},
 }

@@ -284,7 +284,7 @@ func (h *House) found(reason string) (*certificates.Verified, error) {
 	return &certificates.Verified{Header: byHouse(), Configuration: configuration, Node: h.cfg.Node, Program: program, Reason: reason}, err
 }
 
-// verified appends it, with the games as they are in memory.
+// verified appends it, with the games as they are in memory, and an alarm where something is not as it should be.
 func (h *House) verified(tx *ledger.Tx, r *certificates.Verified) error {
 	loaded := map[string][32]byte{}
 	for id, maths := range certificates.InPlay(tx) {
@@ -295,7 +295,10 @@ func (h *House) verified(tx *ledger.Tx, r *certificates.Verified) error {
 	}
 	r.Games = certificates.GamesHash(loaded)
 	r.Matches = certificates.Matches(tx, r)
-	_, err := tx.Append(r)
+	if _, err := tx.Append(r); err != nil || r.Matches {
+		return err
+	}
+	_, err := tx.Append(&system.AlarmRaised{Header: byHouse(), About: r.Program, Alarm: system.AlarmSoftware, Count: 1})
 	return err
 }
 

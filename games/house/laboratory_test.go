@@ -20,6 +20,7 @@ import (
 	"countroom/ledger/dsse"
 	"countroom/ledger/entry"
 	"countroom/ledger/money"
+	"countroom/ledger/system"
 )
 
 var program = sha256.Sum256([]byte("the program"))
@@ -134,6 +135,9 @@ func TestProduction(t *testing.T) {
 	found[0] ^= 1 // somebody put another program in its place
 	if r, err := h.SelfCheck(ctx, certificates.ByDay); err != nil || r.Matches {
 		t.Errorf("%+v, %v", r, err)
+	}
+	if a := all[system.AlarmRaised](t, h); len(a) != 1 || a[0].Alarm != system.AlarmSoftware || a[0].About != found || a[0].Count != 1 {
+		t.Errorf("%+v", a)
 	}
 	spin(certificates.ErrUnverified)
 	if _, err := h.SetGameState(ctx, operatorAsks("12"), d.ID, false, "while it is looked into"); err != nil {

@@ -233,11 +233,15 @@ const AlarmExternalMissing = "external-missing"
 // AlarmDisplayed: a client showed its player another result than the log has.
 const AlarmDisplayed = "displayed-mismatch"
 
+// AlarmSoftware: the process found its program, its configuration or its games not
+// to be what they should be.
+const AlarmSoftware = "software-mismatch"
+
 // AlarmRaised is an alarm that a regulator can read in the log
 // ("alarm.raised").
 type AlarmRaised struct {
 	entry.Header
-	About [32]byte // what it is about: for request-key-reused the key's hash
+	About [32]byte // what it is about: for request-key-reused the key's hash, for software-mismatch the program's
 	Alarm string
 	Count uint64 // occurrences since the last alarm of this kind
 }

@@ -11,6 +11,7 @@ import (
 
 	"countroom/games/certificates"
 	"countroom/ledger/dsse"
+	"countroom/ledger/system"
 	"countroom/regulator/verify/logtest"
 	"countroom/rngcert/assessment"
 	"countroom/rngcert/report"
@@ -253,6 +254,22 @@ var laboratoryFrauds = []contradiction{
 		commit: func(t *town) uint64 {
 			return with(t, func(r *certificates.Verified) { r.Reason = "whim" }, func() { t.SelfCheck(certificates.Asked) })
 		}},
+	{name: "an alarm about a program that was as it should be", typ: "alarm.raised", rule: "alarm-about", expected: "does not match",
+		commit: func(t *town) uint64 {
+			t.Earnest()
+			t.SelfCheck(certificates.Asked)
+			return t.Append(&system.AlarmRaised{About: logtest.Program, Alarm: system.AlarmSoftware, Count: 1})
+		}},
+	{name: "an alarm about another program than the one that was found", typ: "alarm.raised", rule: "alarm-about", expected: "does not match",
+		commit: func(t *town) uint64 {
+			t.Earnest()
+			return with(t, func(r *system.AlarmRaised) { r.About[0] ^= 1 }, func() { t.Mistaken(certificates.ByDay) })
+		}},
+	{name: "an alarm about the program that counts two", typ: "alarm.raised", rule: "alarm-count", found: "2",
+		commit: func(t *town) uint64 {
+			t.Earnest()
+			return with(t, func(r *system.AlarmRaised) { r.Count = 2 }, func() { t.Mistaken(certificates.ByDay) })
+		}},
 }
 
 // laboratory has everything that the story of all types has of these.
@@ -282,6 +299,7 @@ func TestProductionHolds(t *testing.T) {
 	town.SelfCheck(certificates.ByDay)
 	town.Certify("testhouse", quay, nil) // before the first is over
 	town.Wait(13 * time.Hour)
+	town.Mistaken(certificates.Asked)
 	town.SelfCheck(certificates.Asked)
 	town.who[0].Session = town.Open(town.who[0])
 	town.Spin(town.who[0], 100)
@@ -292,10 +310,14 @@ func TestProductionHolds(t *testing.T) {
 	if err != nil && !errors.Is(err, ErrUnchecked) || !r.OK() {
 		t.Fatalf("%v: %+v", err, r.Findings)
 	}
+	var told []string
 	for _, w := range r.Warnings {
 		if strings.Contains(w, "program") {
-			t.Error(w)
+			told = append(told, w)
 		}
+	}
+	if len(told) != 1 || !strings.Contains(told[0], "were not what they should be") {
+		t.Errorf("%q, expected one warning of the program that was another", told)
 	}
 }
 

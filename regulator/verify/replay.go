@@ -451,6 +451,10 @@ func (r *replay) alarm(index uint64, e *system.AlarmRaised, broken func(rule, ex
 	if e.Alarm == system.AlarmDisplayed {
 		return // answered
 	}
+	if e.Alarm == system.AlarmSoftware {
+		r.software.alarm(index, e, broken)
+		return
+	}
 	if e.Alarm != system.AlarmKeyReused {
 		if r.unknown == nil {
 			r.unknown = unchecked("entry %d: an alarm %q, which this version does not know", index, e.Alarm)

@@ -1,7 +1,9 @@
 package verify
 
 import (
+	"encoding/hex"
 	"fmt"
+	"strconv"
 	"time"
 
 	"countroom/games/certificates"
@@ -17,6 +19,9 @@ type software struct {
 	due   bool       // it is known to
 	since entry.Time // of the latest software.verified or house.active
 	told  bool       // that it is late
+
+	wrong   uint64   // entry of the latest software.verified that does not match, 0 for none
+	program [32]byte // that it found
 }
 
 func (s *software) entry(report *Report, index uint64, e entry.Record) {
@@ -36,7 +41,18 @@ func (s *software) entry(report *Report, index uint64, e entry.Record) {
 	case *certificates.Verified:
 		s.due, s.since, s.told = true, at, false
 		if !e.Matches {
+			s.wrong, s.program = index, e.Program
 			report.Warnings = append(report.Warnings, fmt.Sprintf("entry %d: program, configuration or games on %s were not what they should be", index, e.Node))
 		}
+	}
+}
+
+// alarm holds an alarm that something does not match: it follows what was found.
+func (s *software) alarm(index uint64, e *system.AlarmRaised, broken func(rule, expected, found string)) {
+	if s.wrong == 0 || s.wrong+1 != index || s.program != e.About {
+		broken("alarm-about", "the program of a software.verified that does not match, as the entry before", hex.EncodeToString(e.About[:]))
+	}
+	if e.Count != 1 {
+		broken("alarm-count", "1", strconv.FormatUint(e.Count, 10))
 	}
 }

@@ -252,6 +252,7 @@ class Books:
         self._to_be_seen: set[tuple[str, str, str]] = set()  # rounds, their players, and what was to be displayed
         self._differs = ""  # the claim of the entry before, if it differs
         self.shown_otherwise = 0
+        self._mismatch = 0, ""  # the latest software.verified that does not match: its index, and the program
         self._alarmed = 0, ""  # the latest alarm external-missing: its index, and what about
         self._term = 0
         self._players: dict[str, Player] = {}
@@ -509,6 +510,10 @@ class Books:
             return
         if entry["alarm"] == "displayed-mismatch":
             return  # held as the answer to a claim
+        if entry["alarm"] == "software-mismatch":
+            self._expect(self._mismatch == (self.size - 1, entry["about"]), "alarm-about", "the program that was found the entry before")
+            self._expect(entry["count"] == 1, "alarm-count", "1")
+            return
         if entry["alarm"] != "request-key-reused":
             self.unchecked.append(f"entry {self.size}, an unknown alarm {entry['alarm']}")
             return
@@ -652,6 +657,7 @@ class Books:
         if entry["type"] == "software.verified":
             self._looks, software.since, software.told = True, at, False
             if not entry["matches"]:
+                self._mismatch = self.size, entry["code"]
                 self.warnings.append(f"entry {self.size}: what runs is not what should")
 
     def _earnest(self, game: str, maths: str, at: int) -> None:

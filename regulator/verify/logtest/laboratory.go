@@ -12,6 +12,7 @@ import (
 	"countroom/games/certificates"
 	"countroom/games/slots"
 	"countroom/ledger/dsse"
+	"countroom/ledger/system"
 	"countroom/rngcert/assessment"
 	"countroom/rngcert/laboratory"
 	"countroom/rngcert/report"
@@ -139,6 +140,14 @@ func (h *House) SelfCheck(reason string) uint64 {
 	r := &certificates.Verified{Configuration: Configuration, Games: certificates.GamesHash(certificates.InPlay(h.rows)), Node: "a", Program: Program, Reason: reason}
 	r.Matches = certificates.Matches(h.rows, r)
 	return h.Append(r)
+}
+
+// Mistaken says that the running program is another, with the alarm about that.
+func (h *House) Mistaken(reason string) uint64 {
+	r := &certificates.Verified{Configuration: Configuration, Games: certificates.GamesHash(certificates.InPlay(h.rows)), Node: "a", Program: sha256.Sum256([]byte("another program")), Reason: reason}
+	r.Matches = certificates.Matches(h.rows, r)
+	h.Append(r)
+	return h.Append(&system.AlarmRaised{About: r.Program, Alarm: system.AlarmSoftware, Count: 1})
 }
 
 // Upgrade starts another release.
