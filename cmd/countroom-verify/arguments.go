@@ -148,7 +148,7 @@ func parse(args []string) (*arguments, error) {
 	case "assessment":
 		what = "one DIR with an examination"
 		if a.token != "" || a.save != "" || a.known != nil || a.json || a.workers != 0 {
-			return nil, errors.New("assessment: expected no flag but --vkey")
+			return nil, errors.New("assessment: expected no flags but --vkey and --history")
 		}
 	case "export":
 		what = "one FILE with an export"

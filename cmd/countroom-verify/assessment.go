@@ -26,7 +26,20 @@ func examination(a *arguments, stdout, stderr io.Writer) int {
 				return nil, err
 			}
 		}
-		return verify.Assessment(&x, vkey)
+		ring, err := verify.NewKeyring(vkey)
+		if err != nil {
+			return nil, err
+		}
+		if a.history != "" {
+			history, err := read(a.history, nil, verify.KnownMost)
+			if err != nil {
+				return nil, err
+			}
+			if err := ring.Follow(history); err != nil {
+				return nil, fmt.Errorf("%s: %w", a.history, err)
+			}
+		}
+		return ring.Assessment(&x)
 	}()
 	if e != nil {
 		fmt.Fprintf(stdout, "outcome        %s\nprogram        sha256:%x\nconfiguration  sha256:%x\n", clean(e.Outcome), e.Program, e.Configuration)

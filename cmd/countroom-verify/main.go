@@ -93,7 +93,7 @@ Of both, the checkpoint's cosignatures by witnesses outside the house:
         handed on. --key may be given again. When no layer is left the seed is held
         against its commitment.
 
-  countroom-verify assessment DIR --vkey FILE
+  countroom-verify assessment DIR --vkey FILE [--history FILE]
         check an examination of a house's chance, as countroom rng certify wrote it into DIR:
         that its files are those that the signed log names, that the house's key for exports
         signed for them, and that the verdict follows from the p-values.

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"countroom/games/house"
 	"countroom/ledger"
 	"countroom/ledger/officers"
+	"countroom/ledger/system"
 
 	"github.com/spf13/cobra"
 )
@@ -49,7 +51,7 @@ type assessRequest struct{ Report, Page []byte }
 type assessAnswer struct {
 	Index  uint64
 	Bundle []byte
-	Answer []byte // the entry and entry 0, each with its receipt
+	Answer []byte // entry 0, those about keys for exports since, and the entry, each with its receipt
 }
 
 type recogniseRequest struct {
@@ -119,15 +121,33 @@ func (d *door) desk(mux *http.ServeMux, c *config) {
 		if err != nil {
 			return nil, err
 		}
-		first, err := r.Ledger.Entry(0)
+		// From entry 0 the entries about keys for exports lead to the one that signed.
+		all, err := r.House.Keys(ctx)
 		if err != nil {
 			return nil, err
 		}
+		at := []uint64{0, receipt.Index}
+		for _, k := range all {
+			for _, index := range []uint64{k.Introduced, k.Retired} {
+				if k.Role == system.RoleExports && index > 0 && index < receipt.Index {
+					at = append(at, index)
+				}
+			}
+		}
+		slices.Sort(at)
 		type proven struct {
 			Leaf    json.RawMessage `json:"leaf"`
 			Receipt string          `json:"receipt"`
 		}
-		proofs, err := json.MarshalIndent([]proven{{first.Leaf, string(first.Proof)}, {receipt.Leaf, string(receipt.Proof)}}, "", " ")
+		var list []proven
+		for _, index := range at {
+			e, err := r.Ledger.Entry(index)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, proven{e.Leaf, string(e.Proof)})
+		}
+		proofs, err := json.MarshalIndent(list, "", " ")
 		return assessAnswer{receipt.Index, bundle, append(proofs, '\n')}, err
 	})
 	answer("POST /laboratories", func(ctx context.Context, r *room, body []byte) (any, error) {
