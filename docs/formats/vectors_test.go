@@ -16,6 +16,7 @@ import (
 	"countroom/games/books"
 	"countroom/games/slots"
 	"countroom/ledger/entry"
+	"countroom/rngcert/chance"
 )
 
 // What follows is written from chance.md and not from package chance, with
@@ -82,6 +83,55 @@ func (w *words) below(n uint32) (v uint32, took []uint32) {
 		if uint64(word) < limit {
 			return word % n, took
 		}
+	}
+}
+
+// What the outside adds, by the document's formulas and by package chance.
+func TestExternalVectors(t *testing.T) {
+	file, err := os.ReadFile("vectors/external.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v struct {
+		Beacons   []struct{ Origin, Epoch, Chain, Round, Signature, External string }
+		Witnesses []struct {
+			Origin, Epoch string
+			Nonces        []struct{ Witness, Nonce, Commitment string }
+			External      string
+		}
+	}
+	if err := json.Unmarshal(file, &v); err != nil {
+		t.Fatal(err)
+	}
+	number := func(s string) uint64 {
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	digest := func(what, want string, ours [32]byte, fields ...[]byte) {
+		t.Helper()
+		if sum := sha256.Sum256(frame(fields...)); hex.EncodeToString(sum[:]) != want || ours != sum {
+			t.Errorf("%s: %x by the document, %x by package chance, expected %s", what, sum, ours, want)
+		}
+	}
+	for _, w := range v.Witnesses {
+		epoch, fields, nonces := number(w.Epoch), [][]byte{[]byte("countroom/external-witness/v1"), []byte(w.Origin), u64(number(w.Epoch))}, []chance.WitnessNonce(nil)
+		for _, n := range w.Nonces {
+			nonce := chance.WitnessNonce{Nonce: [32]byte(unhex(t, n.Nonce)), Witness: n.Witness}
+			digest("the commitment of "+n.Witness, n.Commitment, nonce.Commitment(w.Origin, epoch), []byte("countroom/nonce-commitment/v1"), []byte(w.Origin), u64(epoch), []byte(n.Witness), nonce.Nonce[:])
+			fields, nonces = append(fields, []byte(n.Witness), nonce.Nonce[:]), append(nonces, nonce)
+		}
+		digest("witnesses", w.External, chance.WitnessExternal(w.Origin, epoch, nonces), fields...)
+	}
+	for _, b := range v.Beacons {
+		chain, signature := unhex(t, b.Chain), unhex(t, b.Signature)
+		digest("beacon", b.External, chance.BeaconExternal(b.Origin, number(b.Epoch), [32]byte(chain), number(b.Round), signature),
+			[]byte("countroom/external-beacon/v1"), []byte(b.Origin), u64(number(b.Epoch)), chain, u64(number(b.Round)), signature)
+	}
+	if len(v.Witnesses) < 3 || len(v.Beacons) < 3 {
+		t.Errorf("%d cases of witnesses, %d of beacons", len(v.Witnesses), len(v.Beacons))
 	}
 }
 

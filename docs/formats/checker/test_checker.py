@@ -180,6 +180,15 @@ class Beacon(unittest.TestCase):
 class Chance(unittest.TestCase):
     def test_vectors(self) -> None:
         draws = 0
+        for w in vectors("external.json")["witnesses"]:
+            nonces, epoch = [(n["witness"], bytes.fromhex(n["nonce"])) for n in w["nonces"]], int(w["epoch"])
+            for n, (witness, nonce) in zip(w["nonces"], nonces):
+                self.assertEqual(chance.nonce_commitment(w["origin"], epoch, witness, nonce).hex(), n["commitment"])
+            self.assertEqual(chance.witness_external(w["origin"], epoch, nonces).hex(), w["external"])
+        for b in vectors("external.json")["beacons"]:
+            chain, signature = bytes.fromhex(b["chain"]), bytes.fromhex(b["signature"])
+            external = chance.beacon_external(b["origin"], int(b["epoch"]), chain, int(b["round"]), signature)
+            self.assertEqual(external.hex(), b["external"])
         for e in vectors("chance.json")["epochs"]:
             secret, salt, external = (bytes.fromhex(e[name]) for name in ("secret", "salt", "external"))
             committed = chance.commitment(e["origin"], int(e["epoch"]), secret, salt)
@@ -311,7 +320,7 @@ class Log(unittest.TestCase):
 
     def test_example_log(self) -> None:
         report = check.check_log(tlog.Directory(str(EXAMPLES / "log")), self.key, self.kept)
-        self.assertEqual((report.status, len(report.warnings)), (check.HOLDS, 4))  # the restore, the downgrade, none after a beacon, another screen
+        self.assertEqual((report.status, len(report.warnings)), (check.HOLDS, 5))  # the restore, the downgrade, none after a beacon, another screen, another program
         self.assertEqual((report.rounds, report.rounds_proven, report.not_yet_provable), (4, 4, 0))
 
     def test_answers(self) -> None:
