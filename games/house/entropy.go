@@ -71,7 +71,7 @@ func (s *sources) init(h *House) {
 // Collectors are the house's own figures.
 func (h *House) Collectors() []prometheus.Collector {
 	s := &h.sources
-	return []prometheus.Collector{s.healthy, s.failures, s.groups, s.minimum, h.seeds.halts, h.seeds.shut}
+	return []prometheus.Collector{s.healthy, s.failures, s.groups, s.minimum, h.seeds.halts, h.seeds.shut, h.outside.failures, h.outside.missing, h.outside.downgraded}
 }
 
 func (s *sources) show(l Look) {

@@ -86,7 +86,10 @@ func (e *External) Check() error {
 }
 
 // announce puts into a statement what the outside will add.
-func (s *seeds) announce(ctx context.Context, st *epoch.Statement) error {
+func (s *seeds) announce(ctx context.Context, st *epoch.Statement) (err error) {
+	if st.Policy != epoch.PolicyNone {
+		defer func() { s.h.outside.saw(err) }()
+	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	cfg := &s.h.cfg.External
@@ -130,7 +133,10 @@ func roundTime(b *epoch.Beacon) entry.Time {
 }
 
 // fetch gets what a commitment waits for from outside, and what follows from it.
-func (s *seeds) fetch(ctx context.Context, st *epoch.Statement, receipt ledger.Receipt) (*epoch.Activated, error) {
+func (s *seeds) fetch(ctx context.Context, st *epoch.Statement, receipt ledger.Receipt) (_ *epoch.Activated, err error) {
+	if st.Policy != epoch.PolicyNone {
+		defer func() { s.h.outside.saw(err) }()
+	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	cfg, origin := &s.h.cfg.External, s.h.cfg.Origin

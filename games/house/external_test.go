@@ -22,6 +22,8 @@ import (
 	"countroom/regulator/noncer"
 	"countroom/rngcert/beacon/beacontest"
 	"countroom/rngcert/epoch"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // sky is a public beacon with a round every second, on a server that can be made
@@ -160,6 +162,19 @@ func TestADowngradeIsInTheLog(t *testing.T) {
 	s := seated(t, h, "hurried", 1_000_000)
 	sky.silent.Store(true)
 	turned(t, h, s, 1)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(h.Collectors()...)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	figures := map[string]float64{}
+	for _, f := range families {
+		figures[f.GetName()] = f.GetMetric()[0].GetGauge().GetValue() + f.GetMetric()[0].GetCounter().GetValue()
+	}
+	if figures["countroom_outside_failures_total"] == 0 || figures["countroom_outside_missing"] != 1 || figures["countroom_outside_downgraded"] != 1 {
+		t.Errorf("%v", figures)
+	}
 	sky.silent.Store(false)
 	h.Close()
 	h = housetest.Open(t, dir, small, sky.option(t, true))

@@ -104,6 +104,7 @@ type House struct {
 	seeds   seeds
 	ring    ring
 	sources sources
+	outside outside
 
 	definitions map[string]*game // by game id: what can be enabled
 	machines    sync.Map         // maths hash → *game: what was ever enabled
@@ -200,6 +201,7 @@ func Open(ctx context.Context, l *ledger.Ledger, cfg Config) (*House, error) {
 	h.seeds.init(h)
 	h.ring.init(&cfg)
 	h.sources.init(h)
+	h.outside.init(h)
 	h.monitors.h = h
 	for _, d := range cfg.Games {
 		g, err := compile(d)
