@@ -290,6 +290,9 @@ func TestEntriesNamesEveryRule(t *testing.T) {
 	inCode := map[string]bool{}
 	for _, root := range []string{"ledger", "games", "rngcert", "regulator"} {
 		err := filepath.WalkDir(filepath.Join("../..", root), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() && d.Name() == "export" {
+				return fs.SkipDir // its rules are of the file, in export.md
+			}
 			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err
 			}

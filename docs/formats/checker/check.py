@@ -39,6 +39,7 @@ class Report:
     rounds: int = 0
     rounds_proven: int = 0
     not_yet_provable: int = 0
+    unprovable: int = 0  # of epochs that were abandoned
     epochs: dict[str, int] = field(default_factory=dict)
     totals: dict[str, dict[str, int]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
@@ -310,7 +311,7 @@ def settle(mismatches: list[Mismatch], size: int, restores: list[Restore]) -> li
 def _sum_up(books: Books, report: Report) -> None:
     books.finish()
     report.rounds, report.rounds_proven = books.rounds, books.rounds_proven
-    report.not_yet_provable = books.rounds_unproven
+    report.not_yet_provable, report.unprovable = books.rounds_unproven, books.rounds_unprovable
     report.epochs = books.epochs
     report.totals = {currency: dict(sorted(amounts.items())) for currency, amounts in sorted(books.totals.items())}
     report.warnings += books.warnings
@@ -327,6 +328,8 @@ def print_report(report: Report, as_json: bool) -> None:
     print(f"{report.entries} entries, size {report.size}, root {report.root}")
     if report.rounds:
         print(f"{report.rounds} rounds, {report.rounds_proven} proven, {report.not_yet_provable} not yet provable")
+    if report.unprovable:
+        print(f"{report.unprovable} rounds UNPROVABLE for ever")
     for currency, amounts in report.totals.items():
         print(f"{currency}: " + ", ".join(f"{name} {amount}" for name, amount in amounts.items()))
     for warning in report.warnings:
