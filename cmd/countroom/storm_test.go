@@ -90,11 +90,10 @@ type storm struct {
 
 // program is a process that is started again whenever it ends, as a service is.
 type program struct {
-	t     *testing.T
-	name  string
-	make  func() *exec.Cmd
-	log   *journal
-	quiet time.Time // until when it may end by itself
+	t    *testing.T
+	name string
+	make func() *exec.Cmd
+	log  *journal
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd

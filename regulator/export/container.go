@@ -136,7 +136,6 @@ type packer struct {
 	out  io.WriterAt
 	list []member
 	at   int64
-	tee  *tee
 }
 
 // tee writes one entry, and hashes it beside.

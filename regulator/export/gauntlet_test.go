@@ -28,7 +28,6 @@ type forgery struct {
 	sign      func(payload []byte) ([]byte, error)
 	predicate string // type of the statement
 	keep      bool   // the manifest as it was, whatever the files are
-	pack      func(list []member, files map[string][]byte) []byte
 }
 
 func take(t *testing.T, h *logtest.House, b []byte) *forgery {

@@ -142,13 +142,6 @@ func (b *browser) signIn() {
 	b.do(chromedp.SendKeys("#token", token+"\r"), chromedp.WaitVisible("header.bar"))
 }
 
-// pin pins the verifier key of the house, as a reader would.
-func (b *browser) pin() {
-	b.t.Helper()
-	b.open("/verify")
-	b.put("#vkey", b.w.house.Ledger.VKey())
-}
-
 // put puts a text into a field.
 func (b *browser) put(field, text string) {
 	b.t.Helper()

@@ -149,12 +149,13 @@ func harmless(t *testing.T, path, body string) {
 
 func TestASearchFindsWhatIsThere(t *testing.T) {
 	w := open(t)
-	alice, bob := w.seat("alice", "lamplight-quay"), w.seat("bob", "evil")
+	w.seat("bob", "evil")
+	alice := w.seat("alice", "lamplight-quay")
 	for range 70 {
 		w.spin(alice, 100)
 	}
 	w.pass(24 * time.Hour)
-	alice, bob = w.sit("alice", "lamplight-quay"), w.sit("bob", "evil")
+	alice, bob := w.sit("alice", "lamplight-quay"), w.sit("bob", "evil")
 	big := w.settled(w.spin(alice, 1000))
 	small := w.settled(w.spin(bob, 20))
 	w.signIn()

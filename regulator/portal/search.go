@@ -71,6 +71,11 @@ func readQuery(v url.Values) *query {
 	}
 }
 
+// fieldError names a field as the page does, and says what it may hold.
+type fieldError struct{ field, expected string }
+
+func (e fieldError) Error() string { return e.field + ": expected " + e.expected }
+
 // values are the query as it stands in an address.
 func (q *query) values() url.Values {
 	v := url.Values{}
@@ -92,7 +97,7 @@ func (q *query) check() error {
 	}
 	currency, err := money.ParseCurrency(q.Currency)
 	if err != nil {
-		return fmt.Errorf("Currency: expected a code such as EUR")
+		return fieldError{"Currency", "a code such as EUR"}
 	}
 	q.most = money.Max
 	for _, f := range []struct {
@@ -104,7 +109,7 @@ func (q *query) check() error {
 		}
 		n, ok := money.ParseDecimal(f.text, currency)
 		if !ok {
-			return fmt.Errorf("%s: expected an amount such as 12.50", f.name)
+			return fieldError{f.name, "an amount such as 12.50"}
 		}
 		*f.into = n
 	}
@@ -118,19 +123,19 @@ func (q *query) check() error {
 		}
 		at, err := readTime(f.text)
 		if err != nil {
-			return fmt.Errorf("%s: expected a time such as 2026-03-01T12:00", f.name)
+			return fieldError{f.name, "a time such as 2026-03-01T12:00"}
 		}
 		*f.into = at
 	}
 	switch q.Kind {
 	case "", "rounds", "money":
 	default:
-		return fmt.Errorf("Kind: expected rounds or money")
+		return fieldError{"Kind", "rounds or money"}
 	}
 	q.below = 1 << 63
 	if q.Below != "" {
 		if q.below, err = strconv.ParseUint(q.Below, 10, 63); err != nil {
-			return fmt.Errorf("Below: expected the number of an entry")
+			return fieldError{"Below", "the number of an entry"}
 		}
 	}
 	if b, err := hex.DecodeString(q.Text); err == nil && len(b) == len(q.player) {

@@ -392,7 +392,7 @@ func (w *pairWorld) crash(h *host, most loss) {
 // gambler is a player who asks now one machine and now the other.
 type gambler struct {
 	w           *pairWorld
-	id, token   string
+	id          string
 	left        int
 	operator    string
 	answers     map[string]*answer // by key
