@@ -10,3 +10,10 @@ import (
 func (h *House) OweAlarm(ctx context.Context, a *monitor.Alarmed) error {
 	return h.monitors.append(ctx, a.Game, a)
 }
+
+// FailSelfTest has the generator of draws fail its self-test, until undo.
+func FailSelfTest(err error) (undo func()) {
+	was := selfTest
+	selfTest = func() error { return err }
+	return func() { selfTest = was }
+}

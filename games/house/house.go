@@ -27,6 +27,7 @@ import (
 	"countroom/ledger/money"
 	"countroom/ledger/system"
 	"countroom/ledger/wallet"
+	"countroom/rngcert/chance"
 	"countroom/rngcert/epoch"
 	"countroom/rngcert/noise"
 
@@ -167,10 +168,17 @@ func index(dst []ledger.IndexRow, i uint64, r entry.Record) []ledger.IndexRow {
 	return dst
 }
 
+// selfTest holds the generator of draws against known answers before anything
+// is played, or replaced by a machine that takes over. A test replaces it.
+var selfTest = chance.SelfTest
+
 // Open opens the house over its ledger. An empty log gets its first entries:
 // the house, its keys and its games. Over a passive ledger it reads only, until
 // the ledger is promoted and TakeOver is called.
 func Open(ctx context.Context, l *ledger.Ledger, cfg Config) (*House, error) {
+	if err := selfTest(); err != nil {
+		return nil, err
+	}
 	if cfg.Limits == (epoch.Limits{}) {
 		cfg.Limits = epoch.Default
 	}

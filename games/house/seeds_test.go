@@ -16,6 +16,7 @@ import (
 	"countroom/games/house"
 	"countroom/games/house/housetest"
 	"countroom/ledger"
+	"countroom/ledger/entry"
 	"countroom/ledger/system"
 	"countroom/rngcert/chance"
 	"countroom/rngcert/epoch"
@@ -256,6 +257,31 @@ func (a *absent) Open(context, sealed []byte) (secret, salt [32]byte, err error)
 		return secret, salt, errors.New("the token is not there")
 	}
 	return a.Sealer.Open(context, sealed)
+}
+
+// A generator that does not reproduce its known answers plays nothing: the house
+// does not start, and its log is as it was.
+func TestABrokenGeneratorRefusesToStart(t *testing.T) {
+	dir := t.TempDir()
+	h := housetest.Open(t, dir)
+	size := h.Ledger.Signed().Size
+	h.Close()
+	defer house.FailSelfTest(chance.ErrSelfTest)()
+	if err := refused(t, dir, func(*ledger.Config, *house.Config) {}); !errors.Is(err, chance.ErrSelfTest) {
+		t.Errorf("the start said %v", err)
+	}
+	house.FailSelfTest(nil)
+	h = housetest.Open(t, dir)
+	defer h.Close()
+	var active []uint64
+	for i, leaf := range leaves(t, h) {
+		if typ, err := entry.TypeOf(leaf); err == nil && typ == "house.active" {
+			active = append(active, uint64(i))
+		}
+	}
+	if len(active) != 2 || active[1] != size {
+		t.Errorf("processes began in entries %d, expected 1 and %d", active, size)
+	}
 }
 
 // A log goes on only under the keys, the name and the vault that it began with,

@@ -423,3 +423,13 @@ func TestPoolRefusesBadSetUp(t *testing.T) {
 		t.Error("no sources: accepted")
 	}
 }
+
+// A generator that does not give its known answers gives no secret: there is no pool, and so no house.
+func TestNoPoolWithoutItsGenerator(t *testing.T) {
+	broken := errors.New("known answer not reproduced")
+	selfTest = func() error { return broken }
+	defer func() { selfTest = drbg.SelfTest }()
+	if p, err := NewPool(t.Context(), Options{}, Kernel{}); p != nil || !errors.Is(err, broken) {
+		t.Errorf("%v, %v", p, err)
+	}
+}

@@ -91,6 +91,28 @@ func TestKnownAnswers(t *testing.T) {
 	}
 }
 
+// The self-test finds a generator that is wrong in one bit, and one that is none.
+func TestTheSelfTestFails(t *testing.T) {
+	flipped := func(entropy, nonce, personalisation []byte) (*DRBG, error) {
+		entropy[7] ^= 1
+		return New(entropy, nonce, personalisation)
+	}
+	if err := selfTest(flipped); err == nil {
+		t.Error("it passes with one bit of the entropy input flipped")
+	}
+	if err := selfTest(func(_, nonce, _ []byte) (*DRBG, error) { return New(nil, nonce, nil) }); !errors.Is(err, ErrLength) {
+		t.Errorf("it says %v of a generator that cannot be made", err)
+	}
+	stuck := func(entropy, nonce, _ []byte) (*DRBG, error) {
+		d, err := New(entropy, nonce, nil)
+		d.Destroy()
+		return d, err
+	}
+	if err := selfTest(stuck); !errors.Is(err, ErrNotInstantiated) {
+		t.Errorf("it says %v of a generator that gives nothing", err)
+	}
+}
+
 // A request that is no multiple of the block takes the head of the last block.
 func TestRequestSizes(t *testing.T) {
 	whole := make([]byte, 96)
