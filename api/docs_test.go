@@ -112,7 +112,10 @@ func TestTheDocsCommandsWork(t *testing.T) {
 	w.accepted(spun)
 	ids = strings.NewReplacer(example("SessionID"), session.text("id"), example("RoundID"), spun.text("round"))
 	w.accepted(run("getRound").want(200))
-	for _, id := range []string{"withdraw", "setNonce", "closeSession", "setPlayerState", "setGameState"} {
+	if a := run("getDisputePack"); a.status != 200 { // its body went into a file
+		t.Errorf("getDisputePack: %d", a.status)
+	}
+	for _, id := range []string{"claimDisplayed", "withdraw", "setNonce", "closeSession", "setPlayerState", "setGameState"} {
 		w.accepted(run(id).want(201))
 	}
 	made := run("createExport").want(201)

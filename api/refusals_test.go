@@ -240,7 +240,7 @@ func TestIdempotencyKeysAreDemanded(t *testing.T) {
 		for _, r := range w.api.routes(nil) {
 			if r.method == "POST" {
 				by := operatorToken
-				if r.path == "/v1/spins" {
+				if r.path == "/v1/spins" || r.path == "/v1/rounds/{id}/displayed" {
 					by = token
 				}
 				if r.path == "/v1/exports" {

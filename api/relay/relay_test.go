@@ -331,6 +331,7 @@ func TestAMachineThatIsToGiveWay(t *testing.T) {
 			p.answer("a", says(full))
 			expect(t, p.ask(asked, "POST", "/v1/spins", "1"), 503, full)
 			p.relays[asked].cfg.Spare = func() bool { return true }
+			p.relays[asked].cfg.Hold = 4950 * time.Millisecond // no request is under way when it ends
 			start := time.Now()
 			expect(t, p.ask(asked, "POST", "/v1/spins", "1"), 503, full)
 			if took := time.Since(start); took < 4*time.Second {

@@ -393,7 +393,7 @@ func (w *pairWorld) crash(h *host, most loss) {
 type gambler struct {
 	w           *pairWorld
 	id          string
-	left        int
+	left        atomic.Int64 // spins to come
 	operator    string
 	answers     map[string]*answer // by key
 	wants, asks map[string]string  // path and body, by key
@@ -440,13 +440,14 @@ func (g *gambler) play() *violation {
 	}
 	var opened struct{ Token string }
 	must(json.Unmarshal(seat.body, &opened))
-	for ; g.left > 0 && !g.w.over.Load(); g.left-- {
-		key := g.id + "-" + strconv.Itoa(g.left)
+	for ; g.left.Load() > 0 && !g.w.over.Load(); g.left.Add(-1) {
+		left := int(g.left.Load())
+		key := g.id + "-" + strconv.Itoa(left)
 		if _, v := g.demand(key, "/v1/spins", opened.Token, fmt.Sprintf(`{"stake":%d}`, stakes[g.w.upTo(len(stakes)-1)])); v != nil {
 			return v
 		}
 		if g.w.chance(0.1) { // once more, long after
-			again := g.id + "-" + strconv.Itoa(g.left+g.w.upTo(5))
+			again := g.id + "-" + strconv.Itoa(left+g.w.upTo(5))
 			if g.answers[again] != nil {
 				token, body, _ := strings.Cut(g.asks[again], " ")
 				if _, v := g.demand(again, g.wants[again], token, body); v != nil {
@@ -652,7 +653,8 @@ func (w *pairWorld) run() *violation {
 		playing.Wait()
 	}()
 	for i := range 4 {
-		g := &gambler{w: w, id: fmt.Sprint("p", i+1), left: 40, operator: w.token, answers: map[string]*answer{}, wants: map[string]string{}, asks: map[string]string{}}
+		g := &gambler{w: w, id: fmt.Sprint("p", i+1), operator: w.token, answers: map[string]*answer{}, wants: map[string]string{}, asks: map[string]string{}}
+		g.left.Store(40)
 		w.players = append(w.players, g)
 		playing.Go(func() { bad.add(g.play()) })
 	}
@@ -706,7 +708,7 @@ func (w *pairWorld) run() *violation {
 				w.begin(w.hosts[name])
 			}
 		}
-		return bad.any() || !slices.ContainsFunc(w.players, func(g *gambler) bool { return g.left > 0 })
+		return bad.any() || !slices.ContainsFunc(w.players, func(g *gambler) bool { return g.left.Load() > 0 })
 	})
 	w.over.Store(true)
 	playing.Wait()
