@@ -35,7 +35,8 @@ func (d *Difference) Error() string {
 	return fmt.Sprintf("%s: %s: expected %s, found %s", d.Where, d.Rule, d.Expected, d.Found)
 }
 
-// Log is a published log up to a signed checkpoint. What it yields is proven to be under that.
+// Log is a published log up to a signed checkpoint. What it yields is proven to be under that. One goroutine uses it at a
+// time.
 type Log struct {
 	ctx  context.Context
 	src  verify.Source
@@ -44,6 +45,9 @@ type Log struct {
 	head tlog.Checkpoint
 	tree *tlog.Tree
 	tail []tlog.Hash // of the leaves that are in no full tile
+
+	number uint64 // of the bundle that was read last
+	last   [][]byte
 }
 
 // Open reads the tree of a log under a checkpoint, the newest published if there is none. A key of the ring must have
@@ -126,6 +130,17 @@ func (l *Log) part(width, limit int, path func(width int) string) ([]byte, error
 
 // bundle reads a bundle of entries, which must have the hashes that the tree has.
 func (l *Log) bundle(n uint64) ([][]byte, error) {
+	if l.last != nil && l.number == n {
+		return l.last, nil
+	}
+	leaves, err := l.read(n)
+	if err == nil {
+		l.number, l.last = n, leaves
+	}
+	return leaves, err
+}
+
+func (l *Log) read(n uint64) ([][]byte, error) {
 	width := int(min(tlog.TileWidth, l.head.Size-n*tlog.TileWidth))
 	data, err := l.part(width, verify.BundleMost, func(width int) string { return tlog.EntriesPath(n, width) })
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"reflect"
 	"slices"
 
 	"countroom/ledger/entry"
@@ -136,9 +135,9 @@ func (a *auditor) correctionsOf(fsys fs.FS, name string, m *Manifest) error {
 }
 
 // file reads a file of records, as the manifest has it.
-func (a *auditor) file(fsys fs.FS, name string, m *Manifest, of *File) (*file, error) {
+func (a *auditor) file(fsys fs.FS, name string, m *Manifest, of *vault.File) (*file, error) {
 	where := name + "/" + of.Name
-	data, err := a.read(fsys, where, of)
+	data, err := of.Read(fsys, where)
 	if err != nil {
 		return nil, err
 	}
@@ -153,17 +152,6 @@ func (a *auditor) file(fsys fs.FS, name string, m *Manifest, of *File) (*file, e
 		}
 	}
 	return f, nil
-}
-
-func (a *auditor) read(fsys fs.FS, where string, of *File) ([]byte, error) {
-	data, err := vault.ReadFile(fsys, of.Name, fileMost)
-	if err != nil {
-		return nil, err
-	}
-	if got := digest(data); got != of.SHA256 || int64(len(data)) != of.Bytes {
-		return nil, &vault.Difference{Rule: "file-digest", Where: where, Expected: fmt.Sprintf("%d bytes of SHA-256 %s", of.Bytes, of.SHA256), Found: fmt.Sprintf("%d of %s", len(data), got)}
-	}
-	return data, nil
 }
 
 // stack hands out the records of one kind in the order of the files, which is that of the log.
@@ -197,14 +185,14 @@ func (a *auditor) delivery(fsys fs.FS, name string, m *Manifest) error {
 		stacks[k] = &stack{next: func() (*file, error) {
 			number++
 			name := recordsName(k, number)
-			i := slices.IndexFunc(m.Files, func(f File) bool { return f.Name == name })
+			i := slices.IndexFunc(m.Files, func(f vault.File) bool { return f.Name == name })
 			if i < 0 {
 				return nil, nil
 			}
 			return a.file(fsys, folder, m, &m.Files[i])
 		}}
 	}
-	found, omitted := vault.NewTotals(), map[string]*Left{}
+	found, omitted := vault.NewTotals(), vault.Omissions{}
 	if m.Kind == KindEntries {
 		err = a.log.Records(m.Entries.From, m.Entries.To, func(index uint64, leaf []byte, r entry.Record) error {
 			want, why, err := a.record(index, leaf, r, under)
@@ -212,10 +200,7 @@ func (a *auditor) delivery(fsys fs.FS, name string, m *Manifest) error {
 				return err
 			}
 			if want == nil {
-				if omitted[r.Type()] == nil {
-					omitted[r.Type()] = &Left{Type: r.Type(), Why: why}
-				}
-				omitted[r.Type()].Count++
+				omitted.Add(r.Type(), why)
 				a.report.Omitted++
 				return nil
 			}
@@ -236,7 +221,7 @@ func (a *auditor) delivery(fsys fs.FS, name string, m *Manifest) error {
 			return &vault.Difference{Rule: "record-stranger", Where: name, Expected: fmt.Sprintf("no further record of type %s", k), Found: fmt.Sprintf("one of entry %d", extra.head().Ledger.First)}
 		}
 	}
-	if err := left(name, m.Omitted, omitted); err != nil {
+	if err := omitted.Check(name, m.Omitted); err != nil {
 		return err
 	}
 	if m.Kind == KindCorrections {
@@ -251,32 +236,22 @@ func (a *auditor) delivery(fsys fs.FS, name string, m *Manifest) error {
 
 // frame holds what is around the records: the checkpoint, and that there are no other files.
 func (a *auditor) frame(fsys fs.FS, name string, m *Manifest) (under tlog.Checkpoint, err error) {
-	differ := func(rule string, expected, found any) error {
-		return &vault.Difference{Rule: rule, Where: name, Expected: fmt.Sprint(expected), Found: fmt.Sprint(found)}
+	differ := func(expected, found string) error {
+		return &vault.Difference{Rule: "files", Where: name, Expected: expected, Found: found}
 	}
-	if ordered := inOrder(m.Files); len(ordered) == 0 || ordered[0].Name != CheckpointName || !slices.Equal(ordered, m.Files) {
-		return under, differ("files", fmt.Sprintf("%s and files of records in their order", CheckpointName), fmt.Sprint(len(m.Files), " files"))
+	if ordered := inOrder(m.Files); len(ordered) == 0 || ordered[0].Name != vault.CheckpointName || !slices.Equal(ordered, m.Files) {
+		return under, differ(vault.CheckpointName+" and files of records in their order", fmt.Sprint(len(m.Files), " files"))
 	}
 	list, err := fs.ReadDir(fsys, ".")
 	if err != nil {
 		return under, err
 	}
 	for _, e := range list {
-		if e.Name() != ManifestName && !slices.ContainsFunc(m.Files, func(f File) bool { return f.Name == e.Name() }) {
-			return under, differ("files", "the files of the manifest", e.Name())
+		if e.Name() != ManifestName && !slices.ContainsFunc(m.Files, func(f vault.File) bool { return f.Name == e.Name() }) {
+			return under, differ("the files of the manifest", e.Name())
 		}
 	}
-	note, err := a.read(fsys, name+"/"+CheckpointName, &m.Files[0])
-	if err != nil {
-		return under, err
-	}
-	if under, err = a.log.Vouch(note); err != nil {
-		return under, err
-	}
-	if root := fmt.Sprintf("%x", under.Root); under.Origin != m.Origin || under.Size != m.Entries.Size || root != m.Entries.Root {
-		return under, differ("checkpoint", fmt.Sprintf("%s, %d entries, root %s, as its checkpoint says", under.Origin, under.Size, root), fmt.Sprintf("%s, %d, %s", m.Origin, m.Entries.Size, m.Entries.Root))
-	}
-	return under, nil
+	return a.log.Under(fsys, name, m.Origin, &m.Files[0], &m.Entries)
 }
 
 // one holds the record of an entry against the entry.
@@ -300,7 +275,7 @@ func (a *auditor) one(name string, index uint64, want Record, s *stack, found *v
 		}
 		return count(found, want)
 	}
-	if err := same(where, want, got); err != nil {
+	if err := vault.Same(where, want, got); err != nil {
 		return err
 	}
 	return count(found, got)
@@ -340,7 +315,7 @@ func (a *auditor) corrects(name string, m *Manifest, under tlog.Checkpoint, stac
 				if c, ok := got.(*Cancellation); ok {
 					cancel = c.Reason
 				}
-				return same(where, corrected(want, h.Corrects, cancel), got)
+				return vault.Same(where, corrected(want, h.Corrects, cancel), got)
 			}); err != nil {
 				return err
 			}
@@ -350,48 +325,6 @@ func (a *auditor) corrects(name string, m *Manifest, under tlog.Checkpoint, stac
 				a.report.Replaced++
 			}
 		}
-	}
-	return nil
-}
-
-// same names the first member in which a record differs from what its entry says.
-func same(where string, want, got Record) error {
-	if got.kind() != want.kind() {
-		return &vault.Difference{Rule: "record-content", Where: where, Expected: string(want.kind()), Found: string(got.kind())}
-	}
-	var differ func(name string, w, g reflect.Value) error
-	differ = func(name string, w, g reflect.Value) error {
-		if w.Kind() == reflect.Struct {
-			for i := range w.NumField() {
-				if err := differ(w.Type().Field(i).Name, w.Field(i), g.Field(i)); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-		if !w.Equal(g) {
-			return &vault.Difference{Rule: "record-content", Where: where, Expected: fmt.Sprintf("%s %v", name, w), Found: fmt.Sprint(g)}
-		}
-		return nil
-	}
-	return differ("", reflect.ValueOf(want).Elem(), reflect.ValueOf(got).Elem())
-}
-
-// left holds what a manifest says was left out against what the log has of it.
-func left(name string, said []Left, omitted map[string]*Left) error {
-	for i, l := range said {
-		want := omitted[l.Type]
-		if want == nil || *want != l || i > 0 && said[i-1].Type >= l.Type {
-			found := fmt.Sprintf("%d of %s: %s", l.Count, l.Type, l.Why)
-			expected := "none"
-			if want != nil {
-				expected = fmt.Sprintf("%d of %s, once: %s", want.Count, want.Type, want.Why)
-			}
-			return &vault.Difference{Rule: "omitted", Where: name, Expected: expected, Found: found}
-		}
-	}
-	if len(said) != len(omitted) {
-		return &vault.Difference{Rule: "omitted", Where: name, Expected: fmt.Sprintf("%d types of entries that are in no record", len(omitted)), Found: fmt.Sprint(len(said))}
 	}
 	return nil
 }

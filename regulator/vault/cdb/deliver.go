@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -73,7 +72,8 @@ func (w *writer) deliver(from *uint64, to uint64) (*Manifest, error) {
 			case err != nil:
 				return err
 			case record == nil:
-				return w.omit(r.Type(), why)
+				w.omitted.Add(r.Type(), why)
+				return nil
 			}
 			return w.add(record)
 		})
@@ -119,7 +119,7 @@ type writer struct {
 	m       *Manifest
 	open    map[Kind]*file
 	numbers map[Kind]uint64
-	omitted map[string]*Left
+	omitted vault.Omissions
 
 	wrote func() error // if set, is called after each file
 }
@@ -136,7 +136,7 @@ func open(ctx context.Context, log *vault.Log, path string) (*writer, error) {
 	if err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}
-	return &writer{ctx: ctx, log: log, path: path, dir: dir, chain: c, record: recordOf, open: map[Kind]*file{}, numbers: map[Kind]uint64{}, omitted: map[string]*Left{}}, nil
+	return &writer{ctx: ctx, log: log, path: path, dir: dir, chain: c, record: recordOf, open: map[Kind]*file{}, numbers: map[Kind]uint64{}, omitted: vault.Omissions{}}, nil
 }
 
 // place writes a delivery, holds it against the log as anybody would, and gives it its name.
@@ -144,12 +144,12 @@ func (w *writer) place(kind string, from, to uint64, records func() error) (*Man
 	head := w.log.Head()
 	w.m = &Manifest{
 		Format: Format, Origin: head.Origin, Sequence: uint64(len(w.chain.list)) + 1, Kind: kind, Previous: w.chain.last,
-		Entries: Entries{From: from, To: to, Size: head.Size, Root: hex.EncodeToString(head.Root[:])},
+		Entries: vault.Entries{From: from, To: to, Size: head.Size, Root: hex.EncodeToString(head.Root[:])},
 	}
 	name := nameOf(w.m.Sequence)
 	err := w.dir.Place(name, func(folder string) error {
 		w.folder = folder
-		if err := w.put(CheckpointName, w.log.Note(), 0); err != nil {
+		if err := w.put(vault.CheckpointName, w.log.Note(), 0); err != nil {
 			return err
 		}
 		if err := records(); err != nil {
@@ -160,12 +160,10 @@ func (w *writer) place(kind string, from, to uint64, records func() error) (*Man
 				return err
 			}
 		}
-		for _, typ := range slices.Sorted(maps.Keys(w.omitted)) {
-			w.m.Omitted = append(w.m.Omitted, *w.omitted[typ])
-		}
+		w.m.Omitted = w.omitted.List()
 		w.m.Files = inOrder(w.m.Files)
 		w.m.Batch = batch(w.m.Files)
-		data, err := encode(w.m)
+		data, err := vault.Encode(w.m)
 		if err != nil {
 			return err
 		}
@@ -195,8 +193,8 @@ func (w *writer) audit(name string) error {
 }
 
 // inOrder sorts files as a delivery has them: the checkpoint, then by kind and number. What has no place is left out.
-func inOrder(files []File) (list []File) {
-	byName := make(map[string]File, len(files))
+func inOrder(files []vault.File) (list []vault.File) {
+	byName := make(map[string]vault.File, len(files))
 	for _, f := range files {
 		byName[f.Name] = f
 	}
@@ -207,7 +205,7 @@ func inOrder(files []File) (list []File) {
 		}
 		return ok
 	}
-	take(CheckpointName)
+	take(vault.CheckpointName)
 	for _, k := range kinds {
 		for n := uint64(1); take(recordsName(k, n)); n++ {
 		}
@@ -218,21 +216,13 @@ func inOrder(files []File) (list []File) {
 func recordsName(k Kind, number uint64) string { return fmt.Sprintf("%s-%05d.xml", k, number) }
 
 func (w *writer) put(name string, data []byte, records int) error {
-	w.m.Files = append(w.m.Files, File{name, int64(len(data)), records, digest(data)})
+	w.m.Files = append(w.m.Files, vault.File{Name: name, Bytes: int64(len(data)), Records: records, SHA256: vault.Digest(data)})
 	if err := os.WriteFile(filepath.Join(w.folder, name), data, 0o644); err != nil {
 		return err
 	}
 	if w.wrote != nil {
 		return w.wrote()
 	}
-	return nil
-}
-
-func (w *writer) omit(typ, why string) error {
-	if w.omitted[typ] == nil {
-		w.omitted[typ] = &Left{Type: typ, Why: why}
-	}
-	w.omitted[typ].Count++
 	return nil
 }
 
@@ -257,7 +247,7 @@ func (w *writer) flush(k Kind) error {
 		return nil
 	}
 	delete(w.open, k)
-	data, err := encode(f)
+	data, err := vault.Encode(f)
 	if err != nil {
 		return err
 	}

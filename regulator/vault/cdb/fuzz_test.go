@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"countroom/regulator/vault"
 )
 
 // seeds are the files of the golden delivery.
@@ -34,7 +36,7 @@ func FuzzFile(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := encode(file)
+		again, err := vault.Encode(file)
 		if err != nil || !bytes.Equal(again, data) {
 			t.Errorf("%v: %q", err, again)
 		}
@@ -51,7 +53,7 @@ func FuzzManifest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := encode(m)
+		again, err := vault.Encode(m)
 		if err != nil || !bytes.Equal(again, data) {
 			t.Errorf("%v: %q", err, again)
 		}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"countroom/regulator/vault"
 )
 
 // forgery is a vault on the bench of somebody who changes it and makes the manifests fit again.
@@ -73,24 +75,24 @@ func (f *forgery) sign() {
 			data := f.raw[i][of.Name]
 			if file := f.files[i][of.Name]; file != nil {
 				var err error
-				if data, err = encode(file); err != nil {
+				if data, err = vault.Encode(file); err != nil {
 					f.t.Fatal(err)
 				}
 				of.Records = len(file.records())
 			}
-			of.Bytes, of.SHA256 = int64(len(data)), digest(data)
+			of.Bytes, of.SHA256 = int64(len(data)), vault.Digest(data)
 			f.write(folder, of.Name, data)
 		}
 		m.Batch = batch(m.Files)
 		if i > 0 {
 			m.Previous = last
 		}
-		data, err := encode(m)
+		data, err := vault.Encode(m)
 		if err != nil {
 			f.t.Fatal(err)
 		}
 		f.write(folder, ManifestName, data)
-		last = digest(data)
+		last = vault.Digest(data)
 	}
 }
 
@@ -145,7 +147,7 @@ var frauds = []fraud{
 		os.Rename(two, one)
 		os.Rename(three, two)
 	}, "manifest-sequence"},
-	{"a chain that begins elsewhere", func(f *forgery) { f.manifests[0].Previous = digest(nil); f.sign() }, "manifest-chain"},
+	{"a chain that begins elsewhere", func(f *forgery) { f.manifests[0].Previous = vault.Digest(nil); f.sign() }, "manifest-chain"},
 	signed("another origin", "manifest-origin", func(f *forgery) { f.manifests[1].Origin = "elsewhere.example/log" }),
 	signed("another origin in all", "file", func(f *forgery) {
 		for _, m := range f.manifests {
@@ -153,7 +155,7 @@ var frauds = []fraud{
 		}
 	}),
 	signed("a checkpoint that never was", "", func(f *forgery) {
-		f.raw[0][CheckpointName] = bytes.Replace(f.raw[0][CheckpointName], []byte("\n"), []byte("\n1"), 1)
+		f.raw[0][vault.CheckpointName] = bytes.Replace(f.raw[0][vault.CheckpointName], []byte("\n"), []byte("\n1"), 1)
 	}),
 	signed("an older checkpoint in the manifest", "checkpoint", func(f *forgery) { f.manifests[0].Entries.Size-- }),
 	signed("another root in the manifest", "checkpoint", func(f *forgery) { f.manifests[0].Entries.Root = zeros }),
@@ -166,7 +168,7 @@ var frauds = []fraud{
 	signed("another reason to leave out", "omitted", func(f *forgery) { f.manifests[0].Omitted[1].Why = "lost" }),
 	signed("rounds said to be left out", "omitted", func(f *forgery) {
 		m := f.manifests[0]
-		m.Omitted = append(m.Omitted, Left{"wallet.withdrawn", 1, "none of anybody's business"})
+		m.Omitted = append(m.Omitted, vault.Left{Type: "wallet.withdrawn", Count: 1, Why: "none of anybody's business"})
 	}),
 	signed("a type left out in silence", "omitted", func(f *forgery) { f.manifests[0].Omitted = f.manifests[0].Omitted[1:] }),
 
@@ -203,7 +205,7 @@ var frauds = []fraud{
 	}),
 	signed("a whole file left out", "record-missing", func(f *forgery) {
 		delete(f.files[0], recordsName(Sessions, 1))
-		f.manifests[0].Files = slices.DeleteFunc(f.manifests[0].Files, func(of File) bool { return of.Name == recordsName(Sessions, 1) })
+		f.manifests[0].Files = slices.DeleteFunc(f.manifests[0].Files, func(of vault.File) bool { return of.Name == recordsName(Sessions, 1) })
 		os.Remove(f.path(recordsName(Sessions, 1)))
 	}),
 	signed("a record that no entry has", "record-stranger", func(f *forgery) {
@@ -233,7 +235,7 @@ var frauds = []fraud{
 		copied.Delivery = 1
 		name := recordsName(Cancellations, 1)
 		f.files[0][name] = &copied
-		f.manifests[0].Files = append(f.manifests[0].Files, File{Name: name})
+		f.manifests[0].Files = append(f.manifests[0].Files, vault.File{Name: name})
 	}),
 	signed("a replacement that says something else", "record-content", func(f *forgery) { f.files[2][recordsName(Bets, 1)].Bet[0].Payout = "5.00" }),
 	signed("a correction of what was never delivered", "correction", func(f *forgery) {

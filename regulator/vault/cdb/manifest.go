@@ -2,7 +2,6 @@ package cdb
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/xml"
 	"fmt"
 	"io/fs"
@@ -12,11 +11,8 @@ import (
 	"countroom/regulator/vault"
 )
 
-// Names in a delivery.
-const (
-	ManifestName   = "manifest.xml"
-	CheckpointName = "checkpoint"
-)
+// ManifestName is the manifest of a delivery.
+const ManifestName = "manifest.xml"
 
 // Kinds of deliveries: of the entries that the log has since the last one, and of corrections to what was delivered.
 const (
@@ -27,56 +23,27 @@ const (
 // Manifest is the control manifest of a delivery. Previous is the SHA-256 of the manifest before it, zeros in the first.
 // Batch is that of the lines that sha256sum prints of the delivery's other files, in their order.
 type Manifest struct {
-	XMLName  xml.Name `xml:"ControlManifest"`
-	Format   string   `xml:"format,attr"`
-	Origin   string   `xml:"origin,attr"`
-	Sequence uint64   `xml:"sequence,attr"`
-	Kind     string   `xml:"kind,attr"`
-	Previous string   `xml:"Previous_SHA256"`
-	Batch    string   `xml:"Batch_SHA256"`
-	Entries  Entries  `xml:"Entries"`
-	Omitted  []Left   `xml:"Omitted"` // by type
-	Files    []File   `xml:"File"`
-}
-
-// Entries are those from an index up to, and without, another: all of them are in a record or left out. Size and root
-// are of the checkpoint under which records were made.
-type Entries struct {
-	From uint64 `xml:"from,attr"`
-	To   uint64 `xml:"to,attr"`
-	Size uint64 `xml:"size,attr"`
-	Root string `xml:"root,attr"`
-}
-
-// Left are entries of a type that are in no record.
-type Left struct {
-	Type  string `xml:"type,attr"`
-	Count uint64 `xml:"count,attr"`
-	Why   string `xml:",chardata"`
-}
-
-// File is a file of the delivery.
-type File struct {
-	Name    string `xml:"name,attr"`
-	Bytes   int64  `xml:"bytes,attr"`
-	Records int    `xml:"records,attr"` // 0 of the checkpoint
-	SHA256  string `xml:"sha256,attr"`
+	XMLName  xml.Name      `xml:"ControlManifest"`
+	Format   string        `xml:"format,attr"`
+	Origin   string        `xml:"origin,attr"`
+	Sequence uint64        `xml:"sequence,attr"`
+	Kind     string        `xml:"kind,attr"`
+	Previous string        `xml:"Previous_SHA256"`
+	Batch    string        `xml:"Batch_SHA256"`
+	Entries  vault.Entries `xml:"Entries"`
+	Omitted  []vault.Left  `xml:"Omitted"` // by type
+	Files    []vault.File  `xml:"File"`
 }
 
 var zeros = strings.Repeat("0", 2*sha256.Size)
 
-func digest(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
-}
-
 // batch is the digest of all files.
-func batch(files []File) string {
+func batch(files []vault.File) string {
 	var b strings.Builder
 	for _, f := range files {
 		fmt.Fprintf(&b, "%s  %s\n", f.SHA256, f.Name)
 	}
-	return digest([]byte(b.String()))
+	return vault.Digest([]byte(b.String()))
 }
 
 var (
@@ -93,7 +60,7 @@ const manifestFiles = 1 << 14
 // parseManifest reads a manifest, which names files of a delivery and nothing else.
 func parseManifest(data []byte) (*Manifest, error) {
 	m := new(Manifest)
-	if err := decode(data, m); err != nil {
+	if err := vault.Decode(data, m); err != nil {
 		return nil, err
 	}
 	if m.Format != Format {
@@ -102,8 +69,11 @@ func parseManifest(data []byte) (*Manifest, error) {
 	if m.Kind != KindEntries && m.Kind != KindCorrections {
 		return nil, fmt.Errorf("kind %.64q, expected %s or %s", m.Kind, KindEntries, KindCorrections)
 	}
-	if e := m.Entries; e.From > e.To || e.To > e.Size || m.Kind == KindEntries && e.From == e.To || m.Kind == KindCorrections && e.From != e.To {
-		return nil, fmt.Errorf("entries %d to %d of %d, expected a range of the log", e.From, e.To, e.Size)
+	if err := m.Entries.Check(); err != nil {
+		return nil, err
+	}
+	if e := m.Entries; (m.Kind == KindEntries) != (e.From < e.To) {
+		return nil, fmt.Errorf("entries %d to %d, expected some in a delivery of entries and none in one of corrections", e.From, e.To)
 	}
 	if len(m.Files) > manifestFiles {
 		return nil, fmt.Errorf("%d files, expected at most %d", len(m.Files), manifestFiles)
@@ -111,7 +81,7 @@ func parseManifest(data []byte) (*Manifest, error) {
 	names := map[string]bool{}
 	for _, f := range m.Files {
 		if !fileName.MatchString(f.Name) || names[f.Name] {
-			return nil, fmt.Errorf("a file %.64q, expected %s and files of records, each once", f.Name, CheckpointName)
+			return nil, fmt.Errorf("a file %.64q, expected %s and files of records, each once", f.Name, vault.CheckpointName)
 		}
 		names[f.Name] = true
 	}
@@ -144,7 +114,7 @@ func readChain(fsys fs.FS) (*chain, error) {
 		if name != want {
 			return nil, &vault.Difference{Rule: "manifest-sequence", Where: name, Expected: want, Found: "it"}
 		}
-		data, err := vault.ReadFile(fsys, name+"/"+ManifestName, fileMost)
+		data, err := vault.ReadFile(fsys, name+"/"+ManifestName, vault.FileMost)
 		if err != nil {
 			return nil, err
 		}
@@ -155,7 +125,7 @@ func readChain(fsys fs.FS) (*chain, error) {
 		if err := c.next(name, m); err != nil {
 			return nil, err
 		}
-		c.list, c.last = append(c.list, m), digest(data)
+		c.list, c.last = append(c.list, m), vault.Digest(data)
 	}
 	return c, nil
 }

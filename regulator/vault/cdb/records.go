@@ -6,7 +6,6 @@
 package cdb
 
 import (
-	"bytes"
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
@@ -157,21 +156,6 @@ func (*Bet) kind() Kind          { return Bets }
 func (*Transaction) kind() Kind  { return Transactions }
 func (*Cancellation) kind() Kind { return Cancellations }
 
-// Omitted says why entries of a type are in no record.
-var Omitted = map[string]string{
-	"house.active": "operation of the house", "house.active.v2": "operation of the house", "house.restored": "operation of the house",
-	"house.production": "operation of the house", "clock.stepped": "operation of the house", "alarm.raised": "operation of the house",
-	"software.verified": "operation of the house",
-	"key.introduced":    "keys and officers of the house", "key.retired": "keys and officers of the house",
-	"officer.enrolled": "keys and officers of the house", "officer.retired": "keys and officers of the house",
-	"rng.assessed": "examination of games", "laboratory.recognised": "examination of games", "game.certified": "examination of games",
-	"chance.observed": "examination of games", "chance.alarmed": "examination of games",
-	"seed.committed": "proof of chance", "seed.committed.v2": "proof of chance", "seed.activated": "proof of chance", "seed.activated.v2": "proof of chance",
-	"seed.closed": "proof of chance", "seed.revealed": "proof of chance", "seed.halted": "proof of chance", "seed.ended": "proof of chance",
-	"seed.abandoned": "proof of chance", "entropy.failed": "proof of chance", "entropy.restored": "proof of chance", "player.nonce-set": "proof of chance",
-	"round.displayed": "a client's claim about a round that has its record",
-}
-
 // mapping makes the record of an entry, or says why there is none.
 type mapping func(index uint64, leaf []byte, r entry.Record, under tlog.Checkpoint) (Record, string, error)
 
@@ -214,7 +198,7 @@ func recordOf(index uint64, leaf []byte, r entry.Record, under tlog.Checkpoint) 
 	case *wallet.Withdrawn:
 		return transaction(head, "withdrawal", &r.Movement)
 	}
-	why, known := Omitted[r.Type()]
+	why, known := vault.Beside[r.Type()]
 	if !known {
 		return nil, "", fmt.Errorf("entry %d is %s: expected a type that has a record, or a reason to have none", index, r.Type())
 	}
@@ -333,34 +317,10 @@ func (f *file) records() (list []Record) {
 	return list
 }
 
-// fileMost bounds a file and a manifest, in bytes.
-const fileMost = 4 << 20
-
-// encode writes XML in this package's one form.
-func encode(v any) ([]byte, error) {
-	b, err := xml.MarshalIndent(v, "", "\t")
-	return append(append([]byte(xml.Header), b...), '\n'), err
-}
-
-// decode is the exact inverse of encode.
-func decode(data []byte, v any) error {
-	if len(data) > fileMost {
-		return fmt.Errorf("%d bytes, at most %d expected", len(data), fileMost)
-	}
-	if err := xml.Unmarshal(data, v); err != nil {
-		return err
-	}
-	again, err := encode(v)
-	if err == nil && !bytes.Equal(again, data) {
-		err = fmt.Errorf("expected XML in the one form that deliveries have")
-	}
-	return err
-}
-
 // parseFile reads a file of records.
 func parseFile(data []byte) (*file, error) {
 	f := new(file)
-	if err := decode(data, f); err != nil {
+	if err := vault.Decode(data, f); err != nil {
 		return nil, err
 	}
 	list := f.records()
