@@ -36,7 +36,7 @@ func isDir(s string) bool {
 
 func parse(args []string) (*arguments, error) {
 	if len(args) == 0 {
-		return nil, errors.New("expected a command: receipt, log, export, watch, evidence, seed, assessment, version")
+		return nil, errors.New("expected a command: receipt, log, export, vault, watch, evidence, seed, assessment, version")
 	}
 	a := &arguments{}
 	var plain []string // what is no flag
@@ -123,7 +123,7 @@ func parse(args []string) (*arguments, error) {
 		}
 	}
 	if len(plain) == 0 {
-		return nil, errors.New("expected a command: receipt, log, export, watch, evidence, seed, assessment, version")
+		return nil, errors.New("expected a command: receipt, log, export, vault, watch, evidence, seed, assessment, version")
 	}
 	a.command = plain[0]
 	what := ""
@@ -161,7 +161,7 @@ func parse(args []string) (*arguments, error) {
 			return nil, errors.New("log: expected no --history: the log itself leads from key to key")
 		}
 	default:
-		return nil, fmt.Errorf("unknown command %q: expected receipt, log, export, watch, evidence, seed, assessment or version", a.command)
+		return nil, fmt.Errorf("unknown command %q: expected receipt, log, export, vault, watch, evidence, seed, assessment or version", a.command)
 	}
 	if len(plain) != 2 {
 		return nil, fmt.Errorf("%s: expected %s, got %d arguments", a.command, what, len(plain)-1)

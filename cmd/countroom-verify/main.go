@@ -113,6 +113,12 @@ Of both, the checkpoint's cosignatures by witnesses outside the house:
       --certificate FILE  a certificate of the same span, handed out alone
       --json              print the report as one JSON document
 
+  countroom-verify vault DIR --log URL|DIR --vkey FILE [--token FILE] [--history FILE]
+        hold an authority's vault (a control databank or a SAFE, as countroom vault makes them)
+        against the log: that each entry is in one record or left out for a reason, that
+        records say what their entries say, and that each day comes to what the log does.
+        Exit status 1 says that vault and log differ, whoever made them so.
+
   countroom-verify version
   countroom-verify --help
 
@@ -131,6 +137,9 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == "seed" && !slices.Contains(args, "--help") {
 		return seed(ctx, args[1:], stdout, stderr)
+	}
+	if len(args) > 0 && args[0] == "vault" && !slices.Contains(args, "--help") {
+		return vaulted(ctx, args[1:], stdout, stderr)
 	}
 	if isWatch(args) {
 		return watching(ctx, args[1:], stdout, stderr)

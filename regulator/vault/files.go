@@ -14,8 +14,12 @@ import (
 	"countroom/ledger/tlog"
 )
 
-// FileMost bounds a file of a delivery, in bytes.
-const FileMost = 4 << 20
+// Limits of a file of a delivery: its bytes, which a record of very many entries needs, and its tags, which take far more
+// memory than they have bytes.
+const (
+	FileMost = 32 << 20
+	tagsMost = 1 << 18
+)
 
 var errForm = errors.New("expected XML in the one form that deliveries have")
 
@@ -29,6 +33,9 @@ func Encode(v any) ([]byte, error) {
 func Decode(data []byte, v any) error {
 	if len(data) > FileMost {
 		return fmt.Errorf("%d bytes, at most %d expected", len(data), FileMost)
+	}
+	if n := bytes.Count(data, []byte("<")); n > tagsMost {
+		return fmt.Errorf("%d tags, at most %d expected", n, tagsMost)
 	}
 	if err := xml.Unmarshal(data, v); err != nil {
 		return err

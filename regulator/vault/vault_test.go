@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
 	"io/fs"
 	"os"
@@ -281,6 +282,30 @@ func FuzzParseDecimal(f *testing.F) {
 			t.Errorf("%q is %d", s, n)
 		}
 	})
+}
+
+// Files are read within bounds, in one form.
+func TestDecode(t *testing.T) {
+	type file struct {
+		XMLName xml.Name `xml:"a"`
+		B       []string `xml:"b"`
+	}
+	good, err := Encode(&file{B: []string{"1 < 2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Decode(good, new(file)); err != nil {
+		t.Error(err)
+	}
+	for _, bad := range []string{
+		"", "<a></a>", string(good) + " ", string(good) + "<a></a>", strings.Replace(string(good), "<b>", "<b c=\"\">", 1), strings.Replace(string(good), "<b>", "<!-- x --><b>", 1),
+		strings.Replace(string(good), "<a>", "<a><c></c>", 1), xml.Header + "<a>" + strings.Repeat("<b></b>", tagsMost) + "</a>\n",
+		strings.Repeat(" ", FileMost+1),
+	} {
+		if err := Decode([]byte(bad), new(file)); err == nil {
+			t.Errorf("%.80q was read", bad)
+		}
+	}
 }
 
 // A delivery gets its name with all that is in it, or is not there.

@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"time"
 
 	"countroom/ledger/entry"
@@ -201,7 +201,7 @@ func (w *writer) write() (digest [32]byte, err error) {
 		return digest, err
 	}
 	number := 0
-	for list := range slices.Chunk(d.sessions, RecordsMost) {
+	for list := range files(d.sessions) {
 		number++
 		if err := w.encode(recordsName(number), &sessions{Format: Format, Origin: w.m.Origin, Day: w.m.Day, Number: uint64(number), List: list}, len(list)); err != nil {
 			return digest, err
@@ -221,13 +221,30 @@ func (w *writer) write() (digest [32]byte, err error) {
 	return sha256.Sum256(data), os.WriteFile(filepath.Join(w.folder, ManifestName), data, 0o644)
 }
 
+// filesAbout is the size in bytes at which a file of sessions of many entries ends.
+const filesAbout = 1 << 20
+
+// files are the sessions of each file.
+func files(list []*Session) iter.Seq[[]*Session] {
+	return func(yield func([]*Session) bool) {
+		for len(list) > 0 {
+			n, size := 0, 0
+			for n < min(len(list), RecordsMost) && size < filesAbout {
+				size += len(list[n].Ledger.Entries)
+				n++
+			}
+			if !yield(list[:n:n]) {
+				return
+			}
+			list = list[n:]
+		}
+	}
+}
+
 func (w *writer) encode(name string, v any, records int) error {
 	data, err := vault.Encode(v)
 	if err != nil {
 		return err
-	}
-	if len(data) > vault.FileMost {
-		return fmt.Errorf("%s: %d bytes, at most %d expected", name, len(data), vault.FileMost)
 	}
 	return w.put(name, data, records)
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -191,6 +192,28 @@ func TestDays(t *testing.T) {
 		if _, err := Deliver(t.Context(), log, dir, day, nil); err == nil || !strings.Contains(err.Error(), "expected "+days[1]) {
 			t.Errorf("%s: %v", day, err)
 		}
+	}
+}
+
+// A session of very many entries has a file that is not too long to be read.
+func TestFilesOfLongSessions(t *testing.T) {
+	var list []*Session
+	for i := range 1200 {
+		list = append(list, &Session{Ledger: Ledger{Entries: strings.Repeat("1 ", i*i/8)}})
+	}
+	var all []*Session
+	for some := range files(list) {
+		size := 0
+		for _, s := range some[:len(some)-1] {
+			size += len(s.Ledger.Entries)
+		}
+		if len(some) == 0 || len(some) > RecordsMost || size >= filesAbout {
+			t.Errorf("%d sessions of %d bytes", len(some), size)
+		}
+		all = append(all, some...)
+	}
+	if !slices.Equal(all, list) {
+		t.Error("not all sessions, in their order")
 	}
 }
 
