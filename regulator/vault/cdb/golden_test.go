@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +44,28 @@ func TestGolden(t *testing.T) {
 	sameTree(t, tree(t, golden), tree(t, dir))
 	if _, err := Audit(t.Context(), log, os.DirFS(golden)); err != nil {
 		t.Error(err)
+	}
+}
+
+// The document shows what the files have.
+func TestDocument(t *testing.T) {
+	doc, err := os.ReadFile("../../../docs/vault-deliveries.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(filepath.Join("testdata", "golden", nameOf(1), recordsName(Bets, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, shown, _ := strings.Cut(string(doc), "```xml\n")
+	shown, _, found := strings.Cut(shown, "```")
+	if !found || !strings.Contains(string(file), shown) {
+		t.Errorf("the files have no\n%s", shown)
+	}
+	for _, name := range []string{"Previous_SHA256", "Batch_SHA256", "not the authorities' schemas"} {
+		if !strings.Contains(string(doc), name) {
+			t.Errorf("the document does not say %s", name)
+		}
 	}
 }
 
