@@ -335,14 +335,14 @@ func TestPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	any := func(string) bool { return true }
-	if names, err := List(os.DirFS(dir), any); err != nil || len(names) != 1 || names[0] != "one" {
+	every := func(string) bool { return true }
+	if names, err := List(os.DirFS(dir), every); err != nil || len(names) != 1 || names[0] != "one" {
 		t.Errorf("%v, %v", names, err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, newMark+"*")); len(left) != 0 {
 		t.Errorf("%v are left", left)
 	}
-	if _, err := List(fstest.MapFS{"stray": {Data: []byte("x")}}, any); err == nil {
+	if _, err := List(fstest.MapFS{"stray": {Data: []byte("x")}}, every); err == nil {
 		t.Error("a stray file")
 	}
 	if _, err := ReadFile(fstest.MapFS{"big": {Data: make([]byte, 9)}}, "big", 8); err == nil {
