@@ -40,12 +40,12 @@ build: ## Build the programs into ./bin; countroom-verify is static, the others 
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/ ./cmd/countroom-verify
 
 .PHONY: test
-test: deps format vet unit ## Check everything: format, vet, staticcheck, the systemd unit, tests under the race detector, 300 worlds, a million honest rounds, 3 s of each fuzz test
+test: deps format vet unit ## Check everything: format, vet, staticcheck, the systemd unit, tests under the race detector, 100 worlds, a million honest rounds, 3 s of each fuzz test
 	go test -timeout 30m $(SEQUENTIAL)
 	CGO_ENABLED=1 go test -race -timeout 30m -skip '^TestStorm$$' $$(go list ./... | grep -vxF "$$(go list $(SEQUENTIAL))")
 	go test -count 1 -timeout 30m -run '^TestStorm$$' ./cmd/countroom
 	@$(MAKE) honest
-	@$(MAKE) worlds N=300
+	@$(MAKE) worlds N=100
 	@$(MAKE) fuzz FUZZTIME=3s
 
 .PHONY: honest

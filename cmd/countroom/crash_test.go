@@ -156,7 +156,7 @@ func (s *server) post(client *http.Client, path, token, key, body string) (statu
 
 // until retries one command until the house has answered it.
 func (s *server) until(client *http.Client, path, token, key, body string) []byte {
-	for range 3000 {
+	for start := time.Now(); time.Since(start) < 2*time.Minute; {
 		status, answer := s.post(client, path, token, key, body)
 		switch status {
 		case http.StatusCreated:

@@ -158,7 +158,10 @@ func TestAPairRefusesDamage(t *testing.T) {
 	}
 	// As it was, it is let in.
 	p.b.start()
-	p.until("b follows", func() bool { return p.status(p.b).Applied >= p.status(p.a).Applied })
+	p.until("b follows", func() bool {
+		now := p.status(p.a).Applied // first: play goes on meanwhile
+		return p.status(p.b).Applied >= now
+	})
 	players.more(20)
 	players.leave()
 	p.sameHead()

@@ -436,7 +436,7 @@ func TestTheNextRoundIsTheSameWhateverIsStaked(t *testing.T) {
 	if err := os.CopyFS(other, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"checkpoint.pem", "seeds.pem"} { // the copies are readable by all
+	for _, key := range []string{"checkpoint.pem", "seeds.pem", "exports.pem"} { // the copies are readable by all
 		if err := os.Chmod(filepath.Join(other, key), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -61,7 +61,7 @@ func (l *link) sever() {
 func machine(t *testing.T, name, keys string, l *link, passive bool) *housetest.House {
 	t.Helper()
 	dir := t.TempDir()
-	for _, file := range []string{"checkpoint.pem", "seeds.pem"} {
+	for _, file := range []string{"checkpoint.pem", "seeds.pem", "exports.pem"} {
 		b, err := os.ReadFile(filepath.Join(keys, file))
 		if err != nil {
 			t.Fatal(err)
