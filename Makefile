@@ -51,7 +51,7 @@ test: deps format vet unit ## Check everything: format, vet, staticcheck, the sy
 .PHONY: honest
 honest: ## Verify an honest log of a million rounds, 10,000 mutations of a log, and estimators against NIST's
 	go test -count 1 -timeout 30m -run 'TestHonestMillion|TestMutations|TestAgainstNIST' ./regulator/verify ./rngcert/sp80090b
-	COUNTROOM_RAW=1 go test -count 1 -timeout 30m -run TestCertifyRawNoise ./cmd/countroom
+	RAW_NOISE=1 go test -count 1 -timeout 30m -run TestCertifyRawNoise ./cmd/countroom
 
 .PHONY: worlds
 worlds: ## Run the first N (1000) seeded worlds, of a house, of a pair and of its consensus

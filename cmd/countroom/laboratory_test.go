@@ -177,8 +177,8 @@ func TestCertifySources(t *testing.T) {
 // finds that it has not the entropy that is declared. Estimating a million samples takes half a minute, so this is
 // for make honest.
 func TestCertifyRawNoise(t *testing.T) {
-	if os.Getenv("COUNTROOM_RAW") == "" {
-		t.Skip("for make honest, which sets COUNTROOM_RAW")
+	if os.Getenv("RAW_NOISE") == "" {
+		t.Skip("for make honest, which sets RAW_NOISE")
 	}
 	stuck := filepath.Join(t.TempDir(), "stuck")
 	block := make([]byte, 1009)

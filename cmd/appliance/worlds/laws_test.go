@@ -67,7 +67,10 @@ type evidence struct {
 	mu     sync.Mutex
 	signed map[uint64]tlog.Hash // all that was ever signed
 	drawn  map[round]string     // all that was ever handed to a commit
-	caught *violation           // by a recorder
+	// external is what came from outside into each epoch. An activation that is lost and then made again without
+	// it gives other outcomes: that is the choice between two which a downgrade leaves to a house, and its alarm tells.
+	external map[uint64][]byte
+	caught   *violation // by a recorder
 
 	unplugged []unplugged
 }
@@ -143,10 +146,11 @@ func entropyIsTold(l *finalLog, e *evidence) *violation {
 
 // round is what a draw is decided by.
 type round struct {
-	epoch  uint64
-	player entry.Ref
-	game   string
-	n      uint64
+	epoch    uint64
+	external string // of the epoch
+	player   entry.Ref
+	game     string
+	n        uint64
 }
 
 func (e *evidence) catch(v *violation) {
@@ -196,7 +200,7 @@ func (p *process) recordDrawn(b *store.Batch) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.drawn == nil {
-		e.drawn = map[round]string{}
+		e.drawn, e.external = map[round]string{}, map[uint64][]byte{}
 	}
 	for i, leaf := range b.Leaves {
 		record, err := books.Decode(leaf)
@@ -204,11 +208,14 @@ func (p *process) recordDrawn(b *store.Batch) {
 			e.catch(broken(lawBooks, "entry %d: %v", b.Prev.Size+uint64(i), err))
 			return
 		}
+		if r, ok := record.(*epoch.Activated); ok {
+			e.external[r.Epoch] = r.External
+		}
 		r, ok := record.(*rounds.Settled)
 		if !ok {
 			continue
 		}
-		key := round{r.Draw.Epoch, r.Player, r.Game, r.Draw.N}
+		key := round{r.Draw.Epoch, string(e.external[r.Draw.Epoch]), r.Player, r.Game, r.Draw.N}
 		draw := fmt.Sprintf("%x %v", r.Draw.R, r.Draw.Values)
 		if was, ok := e.drawn[key]; ok && was != draw {
 			e.catch(broken(lawOneDraw, "round %d of %s in epoch %d was drawn as %s and as %s", key.n, key.player, key.epoch, was, draw))
