@@ -218,6 +218,9 @@ func readHead(opt Options, name string) (h segmentHead, err error) {
 	if h.number != number {
 		return h, fmt.Errorf("%w: %s is segment %d", ErrDamaged, name, h.number)
 	}
+	if h.since > h.number {
+		return h, fmt.Errorf("%w: %s says that the log was begun anew in a later segment, %d", ErrDamaged, name, h.since)
+	}
 	if h.origin != opt.Origin {
 		return h, fmt.Errorf("%s is a log of the house %q, want %q", name, h.origin, opt.Origin)
 	}
