@@ -177,11 +177,21 @@ func (s *Server) Set(t testing.TB, name, value string) {
 	t.Fatalf("%s does not become %s", name, value)
 }
 
-// Database makes a new database and returns its DSN, with more hosts to try after this one.
+// Database makes a new database, waits until its standbys show it, and returns its DSN, with more hosts to try after this one.
 func (s *Server) Database(t testing.TB, more ...*Server) string {
 	t.Helper()
 	name := fmt.Sprintf("house%d", databases.Add(1))
 	s.Exec(t, "postgres", "CREATE DATABASE "+name)
+	for _, m := range more {
+		shows := func() bool {
+			return m.Ask(t, "postgres", "SELECT count(*)::text FROM pg_database WHERE datname = '"+name+"'") == "1"
+		}
+		for start := time.Now(); !shows(); time.Sleep(10 * time.Millisecond) {
+			if time.Since(start) > time.Minute {
+				t.Fatalf("the standby has no %s", name)
+			}
+		}
+	}
 	return s.DSN(name, more...)
 }
 
