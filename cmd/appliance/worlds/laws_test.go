@@ -67,9 +67,9 @@ type evidence struct {
 	mu     sync.Mutex
 	signed map[uint64]tlog.Hash // all that was ever signed
 	drawn  map[round]string     // all that was ever handed to a commit
-	// external is what came from outside into each epoch. An activation that is lost and then made again without
+	// external is whether anything came from outside into each epoch. An activation that is lost and then made again without
 	// it gives other outcomes: that is the choice between two which a downgrade leaves to a house, and its alarm tells.
-	external map[uint64][]byte
+	external map[uint64]bool
 	caught   *violation // by a recorder
 
 	unplugged []unplugged
@@ -147,7 +147,7 @@ func entropyIsTold(l *finalLog, e *evidence) *violation {
 // round is what a draw is decided by.
 type round struct {
 	epoch    uint64
-	external string // of the epoch
+	external bool // something came into the epoch from outside
 	player   entry.Ref
 	game     string
 	n        uint64
@@ -200,7 +200,7 @@ func (p *process) recordDrawn(b *store.Batch) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.drawn == nil {
-		e.drawn, e.external = map[round]string{}, map[uint64][]byte{}
+		e.drawn, e.external = map[round]string{}, map[uint64]bool{}
 	}
 	for i, leaf := range b.Leaves {
 		record, err := books.Decode(leaf)
@@ -209,13 +209,13 @@ func (p *process) recordDrawn(b *store.Batch) {
 			return
 		}
 		if r, ok := record.(*epoch.Activated); ok {
-			e.external[r.Epoch] = r.External
+			e.external[r.Epoch] = len(r.External) > 0
 		}
 		r, ok := record.(*rounds.Settled)
 		if !ok {
 			continue
 		}
-		key := round{r.Draw.Epoch, string(e.external[r.Draw.Epoch]), r.Player, r.Game, r.Draw.N}
+		key := round{r.Draw.Epoch, e.external[r.Draw.Epoch], r.Player, r.Game, r.Draw.N}
 		draw := fmt.Sprintf("%x %v", r.Draw.R, r.Draw.Values)
 		if was, ok := e.drawn[key]; ok && was != draw {
 			e.catch(broken(lawOneDraw, "round %d of %s in epoch %d was drawn as %s and as %s", key.n, key.player, key.epoch, was, draw))
