@@ -162,6 +162,7 @@ type Ledger struct {
 	unsigned   *unsigned
 	witnesses  *cosign.Group
 	cosigned   atomic.Pointer[Signed]
+	head       atomic.Pointer[shownHead] // of signed, for Trillian's clients
 
 	toCommit  chan *batch
 	flush     chan struct{}
@@ -270,7 +271,7 @@ func (l *Ledger) Now() entry.Time {
 	return at
 }
 
-// Driver is the Trillian storage over this log.
+// Driver is the Trillian storage over this log: what others read by it is signed.
 func (l *Ledger) Driver() *trillian.Log { return l.driver }
 
 // Signed returns the newest checkpoint, or nil before the first.

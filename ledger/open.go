@@ -144,6 +144,7 @@ func (l *Ledger) openTree() (err error) {
 	if l.cfg.Local != nil {
 		l.follow.applier = &Applier{store: l.cfg.Local, books: l.books, tree: l.tree, driver: trillian.New(l.cfg.Local, l.tree)}
 	}
+	l.driver.Shown = l.shown
 	if !l.cfg.LeafHashes {
 		return nil
 	}
@@ -182,6 +183,31 @@ func (l *Ledger) lastSigned() (*Signed, error) {
 	return &Signed{Size: c.Size, Root: c.Root, Checkpoint: cp}, nil
 }
 
+// hashedFrom returns from which entry on the index by leaf hash is complete: a row of
+// the empty name says where it was begun. Where the entries before this start were
+// indexed without their hashes it begins again.
+func (l *Ledger) hashedFrom(cursor uint64) (from uint64, err error) {
+	if cursor > 0 {
+		h, err := l.leafHash(cursor - 1)
+		if err != nil {
+			return 0, err
+		}
+		last, err := l.index.find(ByLeafHash, [16]byte(h[:16]), cursor, 1)
+		if err != nil {
+			return 0, err
+		}
+		begun, err := l.index.find(ByLeafHash, [16]byte{}, cursor, 1)
+		if err != nil {
+			return 0, err
+		}
+		if len(last) == 1 && last[0] == cursor-1 && len(begun) == 1 {
+			return begun[0], nil
+		}
+	}
+	l.index.tail = append(l.index.tail, IndexRow{ByLeafHash, [16]byte{}, cursor})
+	return cursor, nil
+}
+
 // openIndex reads the entries that the stored indexes do not cover yet.
 func (l *Ledger) openIndex(head store.Head) error {
 	cursor, err := l.store.IndexCursor()
@@ -190,6 +216,11 @@ func (l *Ledger) openIndex(head store.Head) error {
 	}
 	l.index = &indexer{store: l.store, filter: newFilter(), next: cursor, written: cursor}
 	from := cursor
+	if l.cfg.LeafHashes {
+		if l.driver.HashedFrom, err = l.hashedFrom(cursor); err != nil {
+			return err
+		}
+	}
 	r, err := l.store.Snapshot()
 	if err != nil {
 		return err

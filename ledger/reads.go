@@ -8,6 +8,7 @@ import (
 	"countroom/ledger/book"
 	"countroom/ledger/store"
 	"countroom/ledger/tlog"
+	"countroom/ledger/trillian"
 
 	"github.com/transparency-dev/merkle/compact"
 )
@@ -132,6 +133,38 @@ func (l *Ledger) Node(level uint, index uint64) (tlog.Hash, error) {
 		return tlog.Hash{}, ErrNotFound
 	}
 	return l.tree.Node(compact.NewNodeID(level, index))
+}
+
+// shown is what Trillian's clients see: the newest checkpoint, at the time of the last
+// entry under it, which is the same on whichever machine they ask.
+func (l *Ledger) shown() (*trillian.Head, error) {
+	s := l.signed.Load()
+	if s == nil {
+		return nil, nil
+	}
+	if h := l.head.Load(); h != nil && h.of == s {
+		return &h.Head, nil
+	}
+	h := &shownHead{of: s, Head: trillian.Head{Size: s.Size, Root: s.Root, Checkpoint: s.Checkpoint}}
+	if s.Size > 0 {
+		leaf, err := l.store.Leaf(s.Size - 1)
+		if err != nil {
+			return nil, err
+		}
+		record, err := l.books.Decode(leaf)
+		if err != nil {
+			return nil, fmt.Errorf("%w: entry %d: %v", store.ErrCorrupt, s.Size-1, err)
+		}
+		h.At = record.Head().At.Std().UnixNano()
+	}
+	l.head.Store(h)
+	return &h.Head, nil
+}
+
+// shownHead is the head of a checkpoint, kept until there is another.
+type shownHead struct {
+	of *Signed
+	trillian.Head
 }
 
 // Root returns the root that the log had when it was of a size.

@@ -38,22 +38,9 @@ func TestTrilliansStockClientVerifiesTheLog(t *testing.T) {
 	}
 	add(1)
 
-	lis := bufconn.Listen(1 << 20)
-	s := grpc.NewServer()
-	gtrillian.RegisterTrillianLogServer(s, server.NewTrillianLogRPCServer(extension.Registry{
-		AdminStorage: trillian.Admin{}, LogStorage: r.Driver(), QuotaManager: quota.Noop(),
-	}, tclock.System))
-	go s.Serve(lis)
-	defer s.Stop()
-	conn, err := grpc.NewClient("passthrough:///log", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	rpc := served(t, r.Ledger)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	rpc := gtrillian.NewTrillianLogClient(conn)
 	c := client.New(trillian.TreeID, rpc, client.NewLogVerifier(rfc6962.DefaultHasher), types.LogRootV1{})
 
 	for _, n := range []int{0, 1, 5, 254, 300} {
@@ -95,4 +82,149 @@ func shortly(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// served is Trillian's own server over the storage of a ledger.
+func served(t *testing.T, l *Ledger) gtrillian.TrillianLogClient {
+	lis := bufconn.Listen(1 << 20)
+	s := grpc.NewServer()
+	gtrillian.RegisterTrillianLogServer(s, server.NewTrillianLogRPCServer(extension.Registry{
+		AdminStorage: trillian.Admin{}, LogStorage: l.Driver(), QuotaManager: quota.Noop(),
+	}, tclock.System))
+	go s.Serve(lis)
+	t.Cleanup(s.Stop)
+	conn, err := grpc.NewClient("passthrough:///log", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return gtrillian.NewTrillianLogClient(conn)
+}
+
+// root is the root that a client is shown.
+func root(t *testing.T, rpc gtrillian.TrillianLogClient) (r types.LogRootV1) {
+	t.Helper()
+	answer, err := rpc.GetLatestSignedLogRoot(t.Context(), &gtrillian.GetLatestSignedLogRootRequest{LogId: trillian.TreeID})
+	if err == nil {
+		err = r.UnmarshalBinary(answer.SignedLogRoot.LogRoot)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// What is durable is nobody's before it is signed: neither its root nor a leaf, a
+// proof or a node of it. The root that is shown carries the signed checkpoint.
+func TestTrilliansClientsSeeWhatIsSigned(t *testing.T) {
+	r, s := slowRig(t, 1)
+	defer r.close()
+	rpc := served(t, r.Ledger)
+	done := r.later(add("a", 1))
+	gate := <-s.asked
+	r.awaitDurable(2)
+	const id = trillian.TreeID
+	if got := root(t, rpc); got.TreeSize != 1 || string(got.Metadata) != string(r.Signed().Checkpoint) {
+		t.Errorf("size %d with %q, want 1 with %q", got.TreeSize, got.Metadata, r.Signed().Checkpoint)
+	}
+	leaves, err := rpc.GetLeavesByRange(t.Context(), &gtrillian.GetLeavesByRangeRequest{LogId: id, StartIndex: 0, Count: 10})
+	if err != nil || len(leaves.Leaves) != 1 {
+		t.Errorf("%d leaves, %v", len(leaves.GetLeaves()), err)
+	}
+	if p, err := rpc.GetInclusionProof(t.Context(), &gtrillian.GetInclusionProofRequest{LogId: id, LeafIndex: 1, TreeSize: 2}); err != nil || p.Proof != nil {
+		t.Errorf("a proof of what is not signed: %v, %v", p, err)
+	}
+	if p, err := rpc.GetConsistencyProof(t.Context(), &gtrillian.GetConsistencyProofRequest{LogId: id, FirstTreeSize: 1, SecondTreeSize: 2}); err != nil || p.Proof != nil {
+		t.Errorf("a proof of what is not signed: %v, %v", p, err)
+	}
+	if e, err := rpc.GetEntryAndProof(t.Context(), &gtrillian.GetEntryAndProofRequest{LogId: id, LeafIndex: 1, TreeSize: 2}); err != nil || e.Leaf != nil {
+		t.Errorf("an entry that is not signed: %v, %v", e, err)
+	}
+	gate <- nil
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got := root(t, rpc); got.TreeSize != 2 || got.RootHash == nil || string(got.Metadata) != string(r.Signed().Checkpoint) {
+		t.Errorf("signed: %+v", got)
+	}
+}
+
+// The passive machine of a pair shows the same root as the active one.
+func TestTrilliansClientsOfAPassiveMachine(t *testing.T) {
+	p := newPair(t)
+	for range 5 {
+		p.must(add("a", 1))
+	}
+	p.notice()
+	a, b := root(t, served(t, p.Ledger)), root(t, served(t, p.b.Ledger))
+	if a.TreeSize != 5 || b.TreeSize != 5 || string(a.RootHash) != string(b.RootHash) || a.TimestampNanos != b.TimestampNanos {
+		t.Errorf("%+v, and the passive machine says %+v", a, b)
+	}
+	p.rig.close()
+	p.b.close()
+}
+
+// A log that was not always indexed by leaf hash never says of an entry that it is
+// not there: it says from where on it knows.
+func TestTheIndexByLeafHashSaysWhereItBegins(t *testing.T) {
+	r := newRig(t)
+	hashes := func(on bool) { r.change = func(c *Config) { c.LeafHashes = on } }
+	find := func(leaf []byte, want codes.Code) {
+		t.Helper()
+		h := rfc6962.DefaultHasher.HashLeaf(leaf)
+		_, err := served(t, r.Ledger).GetInclusionProofByHash(t.Context(), &gtrillian.GetInclusionProofByHashRequest{LogId: trillian.TreeID, LeafHash: h, TreeSize: int64(r.Signed().Size)})
+		if status.Code(err) != want {
+			t.Errorf("%v, want %v", err, want)
+		}
+	}
+	write := func() {
+		t.Helper()
+		if err := r.index.flush(1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.open()
+	first := r.must(add("a", 1)).Leaf
+	find(first, codes.Unimplemented)
+	write()
+	r.close()
+	hashes(true)
+	r.open()
+	second := r.must(add("a", 1)).Leaf
+	find(first, codes.FailedPrecondition)
+	find(second, codes.OK)
+	write()
+	r.close()
+	r.open() // and goes on
+	find(second, codes.OK)
+	find([]byte("never"), codes.FailedPrecondition)
+	if from := r.driver.HashedFrom; from != 1 {
+		t.Errorf("indexed from %d on, want 1", from)
+	}
+	write()
+	r.close()
+	hashes(false)
+	r.open()
+	third := r.must(add("a", 1)).Leaf
+	write()
+	r.close()
+	hashes(true)
+	r.open()
+	find(third, codes.FailedPrecondition)
+	if from := r.driver.HashedFrom; from != 3 {
+		t.Errorf("indexed from %d on, want 3", from)
+	}
+	r.close()
+
+	r = newRig(t)
+	hashes(true)
+	r.open()
+	leaf := r.must(add("a", 1)).Leaf
+	write()
+	r.close()
+	r.open()
+	find(leaf, codes.OK)
+	find([]byte("never"), codes.NotFound)
+	r.close()
 }

@@ -76,6 +76,7 @@ type Config struct {
 	QueueMost      int
 	CacheRows      int
 	IndexRun       int
+	LeafHashes     bool   // as in ledger.Config
 	Reserve        uint64 // bytes of disk below which commands are refused
 
 	// Entropy names the sources of seed secrets, by the URIs of entropy.Parse;
@@ -214,7 +215,7 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	a.Ledger, err = ledger.Open(ctx, ledger.Config{
 		Origin: origin, Store: a.Store, Books: house.Books(), Guard: a.guard, Signer: checkpoints, MoreSigners: a.ring.checkpoints(),
 		Clock: machine.Clock, Log: cfg.Log, Fatal: cfg.Fatal, Turn: machine.Turn,
-		QueueMost: cfg.QueueMost, CacheRows: cfg.CacheRows, IndexRun: cfg.IndexRun, ReadOnly: a.ReadOnly, Passive: cfg.pair != nil, Local: local,
+		QueueMost: cfg.QueueMost, CacheRows: cfg.CacheRows, IndexRun: cfg.IndexRun, LeafHashes: cfg.LeafHashes, ReadOnly: a.ReadOnly, Passive: cfg.pair != nil, Local: local,
 		Witnesses: cfg.Witnesses, Signatures: cfg.Signatures,
 	})
 	if err != nil {

@@ -36,7 +36,8 @@ type config struct {
 		Certificate string `yaml:"certificate"`
 		Key         string `yaml:"key"`
 	} `yaml:"tls"`
-	AllowPlaintext bool `yaml:"allow_plaintext"`
+	AllowPlaintext bool           `yaml:"allow_plaintext"`
+	Trillian       trillianConfig `yaml:"trillian"`
 
 	Keys struct {
 		Checkpoint string `yaml:"checkpoint"`
@@ -113,6 +114,10 @@ func (c *config) options() []option {
 		{"tls-certificate", "PEM file with the certificate chain", &c.TLS.Certificate},
 		{"tls-key", "PEM file with the certificate's key", &c.TLS.Key},
 		{"allow-plaintext", "serve beyond this machine without TLS, behind something that adds it", &c.AllowPlaintext},
+		{"trillian-listen", "address to serve Trillian's gRPC Log API on (default nowhere)", &c.Trillian.Listen},
+		{"trillian-certificate", "PEM file with the certificate chain of that API", &c.Trillian.Certificate},
+		{"trillian-key", "PEM file with that certificate's key", &c.Trillian.Key},
+		{"trillian-clients", "PEM file with the authorities that sign the certificates of that API's readers", &c.Trillian.Clients},
 		{"keys-checkpoint", "URI of the checkpoint key (default file:DIR/keys/checkpoint.pem)", &c.Keys.Checkpoint},
 		{"keys-seeds", "URI of the seeds key (default file:DIR/keys/seeds.pem)", &c.Keys.Seeds},
 		{"keys-exports", "URI of the exports key (default file:DIR/keys/exports.pem)", &c.Keys.Exports},
@@ -355,6 +360,9 @@ func (c *config) check() error {
 	if c.TLS.Certificate == "" && !c.AllowPlaintext && !isLoopback(host) {
 		return fmt.Errorf("listen: %s is reachable from other machines: give tls.certificate and tls.key, or set allow_plaintext if something in front adds TLS", c.Listen)
 	}
+	if err := c.Trillian.check(); err != nil {
+		return err
+	}
 	if (c.Escrow.Inner == "") != (c.Escrow.Outer == "") {
 		return errors.New("escrow: expected both inner and outer, or neither: one alone could open the seeds")
 	}
@@ -429,6 +437,11 @@ func configCommand() *cobra.Command {
 			}
 			if merged.TLS.Certificate != "" {
 				if _, err := merged.certificate(); err != nil {
+					return err
+				}
+			}
+			if merged.Trillian.Listen != "" {
+				if _, _, err := merged.Trillian.credentials(); err != nil {
 					return err
 				}
 			}

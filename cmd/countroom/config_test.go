@@ -166,6 +166,7 @@ func TestServingOtherMachinesNeedsTLS(t *testing.T) {
 func TestBadValuesNameTheirSetting(t *testing.T) {
 	for flag, setting := range map[string]string{
 		"--listen=8080": "listen", "--listen=127.0.0.1:http": "listen", "--tls-key=k.pem": "tls", "--data=": "data",
+		"--trillian-listen=127.0.0.1:0": "trillian", "--trillian-clients=ca.pem": "trillian",
 		"--epoch-age=11m": "epoch", "--epoch-age=1500ms": "epoch", "--epoch-draws=0": "epoch", "--epoch-reveal-delay=2h": "epoch",
 		"--signatures=65": "signatures", "--session-age=0s": "session_age", "--queue-most=0": "queue_most", "--reserve-mib=1": "reserve_mib", "--pair-hold=1ms": "pair.hold",
 		"--drain-delay=9s": "drain_delay", "--log-format=xml": "log_format", "--log-level=loud": "log_level",

@@ -10,6 +10,7 @@ import (
 
 	"countroom/api"
 	"countroom/cmd/appliance"
+	"countroom/ledger"
 )
 
 // leaveMost is how long a house that is about to be closed waits for requests
@@ -44,6 +45,14 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.mu.RUnlock()
 	defer room.inside.Done()
 	room.api.ServeHTTP(w, r)
+}
+
+// read returns the log that is open, which is not closed before leave is called.
+func (d *door) read() (l *ledger.Ledger, leave func()) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	d.room.inside.Add(1)
+	return d.room.Ledger, d.room.inside.Done
 }
 
 // enter leads requests to another house from now on. Those that are in the one

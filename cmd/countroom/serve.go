@@ -108,7 +108,7 @@ func (c *config) house(log *slog.Logger) (appliance.Config, error) {
 	return appliance.Config{
 		Dir: c.Data, Origin: c.Origin, Node: c.Node, Release: rel, Keys: c.keys(), Signatures: c.Signatures, Escrow: c.escrow(), Witnesses: c.cosign(),
 		Limits: c.limits(), External: outside, SessionAge: c.SessionAge, QueueMost: c.QueueMost, Reserve: c.ReserveMiB << 20, Log: log,
-		Postgres: c.Store, SuspendOnAlarm: c.Chance.Suspend, Entropy: c.Entropy.Sources, EntropyMinimum: c.Entropy.Minimum,
+		Postgres: c.Store, SuspendOnAlarm: c.Chance.Suspend, LeafHashes: c.Trillian.Listen != "", Entropy: c.Entropy.Sources, EntropyMinimum: c.Entropy.Minimum,
 		Look: c.look, Production: c.Production, Machine: underneath,
 	}, err
 }
@@ -145,10 +145,17 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 		return serveArbiter(ctx, c, seat, lis, log)
 	}
 	d := &door{}
+	logAPI, err := c.Trillian.open(d.read, log)
+	if err != nil {
+		return err
+	}
 	furnish := func(a *appliance.Appliance) *room {
 		log.Info("serving", "address", lis.Addr().String(), "origin", a.Ledger.Origin(), "term", a.Ledger.Term(), "data", c.Data, "read_only", a.ReadOnly)
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(a.Collectors()...)
+		if logAPI != nil {
+			registry.MustRegister(logAPI.Collectors()...)
+		}
 		return &room{Appliance: a, api: api.New(a.House, api.Options{
 			Tokens: api.Tokens{Operator: a.Tokens.Operator, Regulator: a.Tokens.Regulator, Auditor: a.Tokens.Auditor},
 			Log:    log, Returns: returns(), Ready: d.ready, Registry: registry, Exports: a.Exports,
@@ -173,6 +180,12 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 	}
 	if err != nil {
 		return err
+	}
+	logAPI.serve(log)
+	closeHouse := shut
+	shut = func(ctx context.Context) error {
+		logAPI.stop(ctx)
+		return closeHouse(ctx)
 	}
 	control(ctx, c, d, log)
 	server := api.HTTPServer(handler)

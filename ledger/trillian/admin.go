@@ -16,7 +16,7 @@ type Admin struct{}
 func (Admin) Snapshot(context.Context) (storage.ReadOnlyAdminTX, error) { return adminTx{}, nil }
 
 // ReadWriteTransaction is refused.
-func (Admin) ReadWriteTransaction(context.Context, storage.AdminTXFunc) error { return errReadOnly }
+func (Admin) ReadWriteTransaction(context.Context, storage.AdminTXFunc) error { return ErrReadOnly }
 
 // CheckDatabaseAccessible always succeeds.
 func (Admin) CheckDatabaseAccessible(context.Context) error { return nil }

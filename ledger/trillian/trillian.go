@@ -2,7 +2,8 @@
 // Trillian's log storage over a store.Store and the server's Merkle tree, so
 // that log.IntegrateBatch computes each batch's part of the tree inside the one
 // commit that also makes entries, books and vault durable. The same storage,
-// read-only, serves Trillian's gRPC Log API to its stock clients.
+// read-only and up to the newest signed head, serves Trillian's gRPC Log API to its
+// stock clients.
 //
 // Every batch is a check of the one before: the sequencer recomputes the stored
 // head from the tree's nodes before it adds to it.
@@ -47,10 +48,24 @@ var initMetrics sync.Once
 type Log struct {
 	store store.Store
 	tree  *tlog.Tree
-	// ByHash finds the index of a leaf by its hash; nil answers Unimplemented.
-	ByHash func(leafHash []byte) (index uint64, found bool, err error)
+	// Shown returns the newest head that may be shown to others, nil before the
+	// first. Without it nothing is.
+	Shown func() (*Head, error)
+	// ByHash finds the index of a leaf by its hash; nil answers Unimplemented. It
+	// knows the leaves from HashedFrom on.
+	ByHash     func(leafHash []byte) (index uint64, found bool, err error)
+	HashedFrom uint64
 
 	leaves []*trillian.LogLeaf // reused from batch to batch
+}
+
+// Head is a head that others may see.
+type Head struct {
+	Size uint64
+	Root tlog.Hash
+	At   int64 // Unix nanoseconds, later with each head
+	// Checkpoint is the signed note, which is the metadata of Trillian's root.
+	Checkpoint []byte
 }
 
 // New returns a driver for the log in st, whose Merkle tree is given as of the
@@ -68,7 +83,7 @@ func (l *Log) Integrate(ctx context.Context, b *store.Batch, want *tlog.Hash) er
 	if len(b.Leaves) == 0 {
 		return errors.New("a batch without leaves")
 	}
-	tx := &writeTx{readTx: readTx{l: l, head: b.Prev}, batch: b, want: want}
+	tx := &writeTx{readTx: readTx{l: l, head: Head{Size: b.Prev.Size, Root: b.Prev.Root, At: b.Prev.At}}, batch: b, want: want}
 	n, err := log.IntegrateBatch(ctx, logTree, len(b.Leaves), 0, 0, stopped(b.Next.At), transaction{l, tx}, quota.Noop())
 	if tx.err != nil {
 		return tx.err // the sequencer's error has only its text
@@ -131,51 +146,59 @@ func (l *Log) CheckDatabaseAccessible(context.Context) error { return nil }
 // GetActiveLogIDs returns the one log.
 func (l *Log) GetActiveLogIDs(context.Context) ([]int64, error) { return []int64{TreeID}, nil }
 
-// SnapshotForTree reads as of the tree that is published.
+// SnapshotForTree reads as of the newest head that may be shown.
 func (l *Log) SnapshotForTree(_ context.Context, t *trillian.Tree) (storage.ReadOnlyLogTreeTX, error) {
 	if t.TreeId != TreeID {
 		return nil, status.Errorf(codes.NotFound, "tree %d is not this log", t.TreeId)
 	}
-	head := l.store.Head()
-	if size := l.tree.Size(); size != head.Size {
-		// The store is a batch ahead of the tree for a moment; the tree's own
-		// head is as good, and its time is at most one batch old.
-		root, err := l.tree.Root(size)
-		if err != nil {
+	var head *Head
+	if l.Shown != nil {
+		var err error
+		if head, err = l.Shown(); err != nil {
 			return nil, err
 		}
-		head.Size, head.Root = size, root
 	}
-	return &readTx{l: l, head: head}, nil
+	if head == nil {
+		return nil, status.Error(codes.Unavailable, "nothing is signed yet")
+	}
+	return &readTx{l: l, head: *head}, nil
 }
 
-var errReadOnly = status.Error(codes.PermissionDenied, "entries are appended by the ledger only")
+// ErrReadOnly is what whoever wants to write is answered.
+var ErrReadOnly = status.Error(codes.PermissionDenied, "entries are appended by the ledger only")
 
 // ReadWriteTransaction is refused.
 func (l *Log) ReadWriteTransaction(context.Context, *trillian.Tree, storage.LogTXFunc) error {
-	return errReadOnly
+	return ErrReadOnly
 }
 
 // QueueLeaves is refused.
 func (l *Log) QueueLeaves(context.Context, *trillian.Tree, []*trillian.LogLeaf, time.Time) ([]*trillian.QueuedLogLeaf, error) {
-	return nil, errReadOnly
+	return nil, ErrReadOnly
 }
 
 // AddSequencedLeaves is refused.
 func (l *Log) AddSequencedLeaves(context.Context, *trillian.Tree, []*trillian.LogLeaf, time.Time) ([]*trillian.QueuedLogLeaf, error) {
-	return nil, errReadOnly
+	return nil, ErrReadOnly
 }
 
 // readTx reads as of one head.
 type readTx struct {
 	l    *Log
-	head store.Head
+	head Head
 }
 
 func (*readTx) Commit(context.Context) error { return nil }
 func (*readTx) Close() error                 { return nil }
 
+// GetMerkleNodes returns nodes that are complete under the head: the tree in memory
+// may be ahead of what is signed.
 func (tx *readTx) GetMerkleNodes(_ context.Context, ids []compact.NodeID) ([]tree.Node, error) {
+	for _, id := range ids {
+		if id.Level > 63 || id.Index >= tx.head.Size>>id.Level {
+			return nil, status.Errorf(codes.OutOfRange, "node %d of level %d is not in the tree of size %d", id.Index, id.Level, tx.head.Size)
+		}
+	}
 	return merkleNodes(ids, tx.l.tree.Node)
 }
 
@@ -195,9 +218,8 @@ func (tx *readTx) GetLeavesByRange(_ context.Context, start, count int64) ([]*tr
 	if start < 0 || count <= 0 {
 		return nil, status.Errorf(codes.InvalidArgument, "start %d, count %d: expected a range", start, count)
 	}
-	const most = 1024 // "it will be shorter if count is too big to handle in one go"
 	from := uint64(start)
-	to := min(tx.head.Size, from+uint64(min(count, most)))
+	to := min(tx.head.Size, from+uint64(min(count, leavesMost)))
 	if from >= to {
 		return nil, nil
 	}
@@ -207,12 +229,28 @@ func (tx *readTx) GetLeavesByRange(_ context.Context, start, count int64) ([]*tr
 	}
 	defer r.Close()
 	var leaves []*trillian.LogLeaf
+	bytes := 0
 	err = r.Leaves(from, to, func(index uint64, leaf []byte) error {
+		if bytes += len(leaf); bytes > leavesMostBytes && len(leaves) > 0 {
+			return errEnough
+		}
 		leaves = append(leaves, logLeaf(index, append([]byte(nil), leaf...)))
 		return nil
 	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
 	return leaves, err
 }
+
+// One answer has so many leaves at most, whatever was asked for: the API says "it
+// will be shorter if count is too big to handle in one go".
+const (
+	leavesMost      = 1024
+	leavesMostBytes = 1 << 20
+)
+
+var errEnough = errors.New("enough leaves for one answer")
 
 func logLeaf(index uint64, leaf []byte) *trillian.LogLeaf {
 	h := tlog.LeafHash(leaf)
@@ -229,6 +267,9 @@ func (tx *readTx) GetLeavesByHash(_ context.Context, hashes [][]byte, _ bool) ([
 		if err != nil {
 			return nil, err
 		}
+		if !found && tx.l.HashedFrom > 0 {
+			return nil, status.Errorf(codes.FailedPrecondition, "no entry from %d on has this hash, and those before are not indexed by it: ask by index", tx.l.HashedFrom)
+		}
 		if !found || index >= tx.head.Size {
 			continue
 		}
@@ -242,7 +283,7 @@ func (tx *readTx) GetLeavesByHash(_ context.Context, hashes [][]byte, _ bool) ([
 }
 
 func (tx *readTx) LatestSignedLogRoot(context.Context) (*trillian.SignedLogRoot, error) {
-	root := types.LogRootV1{TreeSize: tx.head.Size, RootHash: tx.head.Root[:], TimestampNanos: uint64(tx.head.At)}
+	root := types.LogRootV1{TreeSize: tx.head.Size, RootHash: tx.head.Root[:], TimestampNanos: uint64(tx.head.At), Metadata: tx.head.Checkpoint}
 	if tx.head.Size == 0 { // a log before its first batch
 		root.RootHash = emptyRoot
 	}

@@ -29,7 +29,7 @@ func FuzzRead(f *testing.F) {
 	l := New(st, tree)
 	leaf := func(i uint64) []byte { return fmt.Append(nil, "leaf ", i) }
 	byHash := map[tlog.Hash]uint64{}
-	const size = 600
+	const size, shown = 600, 590 // what is durable, and what is signed
 	for base := uint64(0); base < size; base += 200 {
 		b := &store.Batch{Prev: st.Head(), Next: store.Head{Term: 1, At: int64(base) + 1, Folds: 1}}
 		for i := base; i < base+200; i++ {
@@ -39,6 +39,10 @@ func FuzzRead(f *testing.F) {
 		if err := l.Integrate(ctx, b, nil); err != nil {
 			f.Fatal(err)
 		}
+	}
+	l.Shown = func() (*Head, error) {
+		h := st.Head()
+		return &Head{Size: shown, Root: h.Root, At: h.At}, nil
 	}
 	l.ByHash = func(h []byte) (uint64, bool, error) {
 		if len(h) != len(tlog.Hash{}) {
@@ -50,6 +54,7 @@ func FuzzRead(f *testing.F) {
 	some := tlog.LeafHash(leaf(7))
 	f.Add(int64(0), int64(size), some[:], uint8(0), uint64(7))
 	f.Add(int64(599), int64(1<<62), some[:31], uint8(9), uint64(1))
+	f.Add(int64(589), int64(4), some[:], uint8(0), uint64(595))
 	f.Add(int64(600), int64(1), []byte{}, uint8(63), uint64(0))
 	f.Add(int64(1<<62), int64(1<<62), []byte{}, uint8(64), uint64(0))
 	f.Add(int64(-1), int64(0), []byte{}, uint8(255), uint64(1<<63))
@@ -66,7 +71,7 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 		leaves, err := tx.GetLeavesByRange(ctx, start, count)
-		switch most := int64(size) - start; {
+		switch most := int64(shown) - start; {
 		case (start < 0 || count < 1) != (err != nil):
 			t.Fatalf("%d leaves from %d: %v", count, start, err)
 		case int64(len(leaves)) > max(most, 0), err == nil && count > 0 && most > 0 && len(leaves) == 0:
@@ -81,13 +86,16 @@ func FuzzRead(f *testing.F) {
 		}
 		for _, ll := range leaves {
 			check(ll, uint64(ll.LeafIndex))
+			if ll.LeafIndex >= shown {
+				t.Fatalf("leaf %d is not signed", ll.LeafIndex)
+			}
 		}
 		if len(leaves) == 0 {
 			t.Fatal("a leaf of the log was not found by its hash")
 		}
 		id := compact.NewNodeID(uint(level), index)
 		nodes, err := tx.GetMerkleNodes(ctx, []compact.NodeID{id})
-		if complete := level < 64 && index < size>>level; complete != (err == nil) {
+		if complete := level < 64 && index < shown>>level; complete != (err == nil) {
 			t.Fatalf("node %d of level %d: %v, %v", index, level, nodes, err)
 		}
 		if level == 0 && err == nil {

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"countroom/api/logrpc"
+	"countroom/ledger"
+)
+
+// trillianConfig is where Trillian's Log API is served, if it is.
+type trillianConfig struct {
+	Listen      string `yaml:"listen"`
+	Certificate string `yaml:"certificate"`
+	Key         string `yaml:"key"`
+	Clients     string `yaml:"clients"`
+}
+
+func (c *trillianConfig) check() error {
+	if *c == (trillianConfig{}) {
+		return nil
+	}
+	if c.Listen == "" || c.Certificate == "" || c.Key == "" || c.Clients == "" {
+		return errors.New("trillian: expected listen, certificate, key and clients, or none of them: the API is served over mutual TLS only")
+	}
+	_, port, err := net.SplitHostPort(c.Listen)
+	if n, bad := strconv.Atoi(port); err != nil || bad != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("trillian.listen: %q: expected host:port", c.Listen)
+	}
+	return nil
+}
+
+// credentials reads the certificates.
+func (c *trillianConfig) credentials() (cert tls.Certificate, clients *x509.CertPool, err error) {
+	if cert, err = tls.LoadX509KeyPair(c.Certificate, c.Key); err != nil {
+		return cert, nil, fmt.Errorf("trillian.certificate: %w", err)
+	}
+	clients, err = authorities(c.Clients)
+	if err != nil {
+		return cert, nil, fmt.Errorf("trillian.clients: %w", err)
+	}
+	return cert, clients, nil
+}
+
+// authorities reads a PEM file of certificates that sign others.
+func authorities(name string) (*x509.CertPool, error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("%s: expected certificates in PEM", name)
+	}
+	return pool, nil
+}
+
+// logAPI is Trillian's Log API on its listener, nil where it is not served.
+type logAPI struct {
+	*logrpc.Server
+	lis net.Listener
+}
+
+// open takes the listener.
+func (c *trillianConfig) open(enter func() (*ledger.Ledger, func()), log *slog.Logger) (*logAPI, error) {
+	if c.Listen == "" {
+		return nil, nil
+	}
+	cert, clients, err := c.credentials()
+	if err != nil {
+		return nil, err
+	}
+	lis, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("trillian.listen: %w", err)
+	}
+	return &logAPI{logrpc.New(logrpc.Config{Certificate: cert, Clients: clients, Enter: enter, Log: log}), lis}, nil
+}
+
+func (a *logAPI) serve(log *slog.Logger) {
+	if a == nil {
+		return
+	}
+	log.Info("serving Trillian's Log API", "address", a.lis.Addr().String())
+	go func() {
+		if err := a.Serve(a.lis); err != nil {
+			log.Error("Trillian's Log API is not served any more", "error", err)
+		}
+	}()
+}
+
+// stop is called before the house is closed.
+func (a *logAPI) stop(ctx context.Context) {
+	if a == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	a.Shutdown(ctx)
+	a.lis.Close() // if it was never served
+}
