@@ -18,9 +18,16 @@ SEED        ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 SOAK        ?= 1h
 FUZZTIME    ?= 5m
 BENCHFLAGS  ?=
-# Packages that start no goroutine: arithmetic, and the documents' examples. The
-# race detector would find nothing there and takes ten times as long.
-SEQUENTIAL  := ./docs/formats ./games/monitor ./games/trial ./rngcert/battery ./rngcert/laboratory ./rngcert/sp80090b
+# What runs without the race detector, which takes up to ten times as long. First
+# packages that start no goroutine of their own, where it would find nothing; then the
+# programs as they ship, whose goroutines meet under it in cmd/appliance, api and ledger,
+# and the worlds, which run on one processor. make race has it in all of them.
+SEQUENTIAL  := ./cmd/countroom-verify ./docs/formats ./games/books ./games/monitor ./games/slots ./games/trial ./ledger/replica/core \
+	./regulator/vault/... ./rngcert/battery ./rngcert/laboratory ./rngcert/sp80022 ./rngcert/sp80090b
+PROCESSES   := ./cmd/countroom
+WORLDS      := ./cmd/appliance/worlds
+# Tests that have a line of their own.
+APART       := ^(TestStorm|TestGauntlet)$$
 
 .PHONY: help
 help: ## Print this list
@@ -40,23 +47,27 @@ build: ## Build the programs into ./bin; countroom-verify is static, the others 
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/ ./cmd/countroom-verify
 
 .PHONY: test
-test: deps format vet unit ## Check everything: format, vet, staticcheck, the systemd unit, tests under the race detector, 100 worlds, a million honest rounds, 3 s of each fuzz test
-	go test -timeout 30m $(SEQUENTIAL)
-	CGO_ENABLED=1 go test -race -timeout 30m -skip '^TestStorm$$' $$(go list ./... | grep -vxF "$$(go list $(SEQUENTIAL))")
-	go test -count 1 -timeout 30m -run '^TestStorm$$' ./cmd/countroom
+test: deps format vet unit ## Check everything: format, vet, staticcheck, the systemd unit, tests (most under the race detector), a short storm, 100 worlds, a million honest rounds, 3 s of each fuzz test
+	go test -timeout 30m -skip '$(APART)' $(SEQUENTIAL) $(PROCESSES)
+	CGO_ENABLED=1 go test -race -timeout 30m -skip '$(APART)' $$(go list ./... | grep -vxF "$$(go list $(SEQUENTIAL) $(PROCESSES) $(WORLDS))")
 	@$(MAKE) honest
 	@$(MAKE) worlds N=100
+	go test -count 1 -timeout 30m -run '^TestStorm$$' ./cmd/countroom
 	@$(MAKE) fuzz FUZZTIME=3s
 
+.PHONY: race
+race: deps ## Run all tests under the race detector; takes an hour
+	CGO_ENABLED=1 go test -race -timeout 3h -skip '^TestStorm$$' ./...
+
 .PHONY: honest
-honest: ## Verify an honest log of a million rounds, 10,000 mutations of a log, and estimators against NIST's
-	go test -count 1 -timeout 30m -run 'TestHonestMillion|TestMutations|TestAgainstNIST' ./regulator/verify ./rngcert/sp80090b
+honest: ## Verify an honest log of a million rounds, 10,000 mutations of a log and the frauds of the gauntlet, and hold estimators against NIST's
+	go test -count 1 -timeout 30m -run 'TestHonestMillion|TestMutations|TestGauntlet|TestAgainstNIST' ./regulator/verify ./rngcert/sp80090b
 	RAW_NOISE=1 go test -count 1 -timeout 30m -run TestCertifyRawNoise ./cmd/countroom
 
 .PHONY: worlds
 worlds: ## Run the first N (1000) seeded worlds, of a house, of a pair and of its consensus
-	go test -count 1 -timeout 24h -run TestWorlds ./cmd/appliance/worlds -worlds $(N)
-	go test -count 1 -timeout 24h -run TestPairWorlds ./cmd/appliance/worlds -worlds $$(( ($(N) + 2) / 3 ))
+	go test -count 1 -timeout 24h -skip TestPairWorlds $(WORLDS) -worlds $(N)
+	go test -count 1 -timeout 24h -run TestPairWorlds $(WORLDS) -worlds $$(( ($(N) + 2) / 3 ))
 	go test -count 1 -timeout 24h -run TestWorlds ./ledger/replica/core -worlds $(N)
 
 .PHONY: kill
