@@ -113,6 +113,16 @@ func (a *Applier) commit(ctx context.Context, b Batch, rows []dirty, checkpoint 
 		}
 		sb.Rows = append(sb.Rows, store.Row{Key: key, Value: arena[n:len(arena):len(arena)]})
 	}
+	if len(b.Leaves) == 0 { // rows of the vault alone: the tree stays as it is
+		if len(sb.Rows) > 0 {
+			return prev, fmt.Errorf("%d rows of books without an entry that they follow from", len(sb.Rows))
+		}
+		sb.Next.Size, sb.Next.Root = prev.Size, prev.Root
+		if err := a.store.Commit(ctx, sb); err != nil {
+			return prev, err
+		}
+		return sb.Next, nil
+	}
 	if err := a.driver.Integrate(ctx, sb, b.Root); err != nil {
 		return prev, err
 	}

@@ -94,6 +94,48 @@ func TestARefusalLeavesNoTrace(t *testing.T) {
 	}
 }
 
+// Rows of the vault may change without an entry. They are durable when the command
+// is answered, the log is as it was, and the next entry follows it.
+func TestTheVaultChangesByItself(t *testing.T) {
+	r := newRig(t).open()
+	r.must(add("a", 5))
+	before := r.store.Head()
+	put := func(key string, value []byte) {
+		t.Helper()
+		_, err := r.Update(context.Background(), Command{Run: func(tx *Tx) error { tx.PutVault(key, value); return nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	vault := func() (list []string) {
+		t.Helper()
+		if err := r.Vault("vault/x", func(key string, value []byte) error { list = append(list, key+" "+string(value)); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	put("vault/x1", []byte("one"))
+	put("vault/x2", []byte("two"))
+	put("vault/y", []byte("of another kind"))
+	if got := vault(); !slices.Equal(got, []string{"vault/x1 one", "vault/x2 two"}) {
+		t.Fatalf("the vault has %q", got)
+	}
+	put("vault/x1", nil)
+	if head := r.store.Head(); head.Size != before.Size || head.Root != before.Root || head.At <= before.At {
+		t.Fatalf("the head is %+v, was %+v", head, before)
+	}
+	r.must(add("a", 1))
+	r.close()
+	r = r.open()
+	defer r.close()
+	if got := vault(); !slices.Equal(got, []string{"vault/x2 two"}) {
+		t.Fatalf("after a restart the vault has %q", got)
+	}
+	if sum, size := r.sum("a"), r.Signed().Size; sum != 6 || size != 2 {
+		t.Fatalf("sum %d, size %d", sum, size)
+	}
+}
+
 // A request key runs once for ever: at once, long after, while its index is
 // only in memory, and after a restart.
 func TestAKeyRunsOnce(t *testing.T) {

@@ -97,7 +97,7 @@ func (tx *Tx) Answer(r entry.Record) (index uint64, err error) {
 }
 
 // PutVault sets a row of the vault, whose key starts with "vault/", in the same
-// commit as the command's entries. Nil erases it.
+// commit as the command's entries, of which there may be none. Nil erases it.
 func (tx *Tx) PutVault(key string, value []byte) {
 	if !isVault(key) {
 		panic("not a vault key: " + key)

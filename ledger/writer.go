@@ -212,10 +212,10 @@ func (l *Ledger) commitAll() {
 	defer close(l.flush)
 	failed := false
 	for b := range l.toCommit {
-		if !failed && len(b.leaves) > 0 {
+		if !failed && len(b.leaves)+len(b.rows) > 0 { // rows of the vault may come alone
 			if err := l.commitBatch(b); err != nil {
 				failed = true
-				l.fail(fmt.Errorf("committing entries %d to %d: %w", b.base, b.base+uint64(len(b.leaves))-1, err))
+				l.fail(fmt.Errorf("committing %d entries from %d on: %w", len(b.leaves), b.base, err))
 			}
 		}
 		if failed || !l.unsigned.add(b) {
@@ -241,9 +241,11 @@ func (l *Ledger) commitBatch(b *batch) error {
 	// Pebble's memtable takes keys in order at about half the price.
 	slices.SortFunc(b.rows, func(a, b dirty) int { return strings.Compare(a.key, b.key) })
 	// The context is not a caller's: a commit that has begun is not given up.
-	head, err := l.applier.commit(context.Background(), Batch{
-		Term: l.term.Load(), Base: b.base, At: int64(b.records[len(b.records)-1].Head().At) * 1000, Leaves: b.leaves,
-	}, b.rows, checkpoint)
+	made := Batch{Term: l.term.Load(), Base: b.base, Leaves: b.leaves}
+	if n := len(b.records); n > 0 {
+		made.At = int64(b.records[n-1].Head().At) * 1000
+	}
+	head, err := l.applier.commit(context.Background(), made, b.rows, checkpoint)
 	if err != nil {
 		return err
 	}
