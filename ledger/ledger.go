@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,7 @@ var (
 	ErrPassive        = errors.New("this machine of the pair is passive")
 
 	errMissing = errors.New("a row has to be fetched first")
+	errAwaits  = errors.New("an entry has to be durable and signed first")
 )
 
 // Books are the folds that the ledger runs; it knows nothing of their meaning.
@@ -134,8 +136,10 @@ type Ledger struct {
 	inside  atomic.Int64 // callers that were let in and are not done
 	mu      sync.Mutex
 	queue   []*request
-	waiting int // requests that were let in and have no answer yet
+	held    []*request // what waits for a checkpoint before it runs again, in order
+	waiting int        // requests that were let in and have no answer yet
 	stopped error
+	lost    bool // nothing more becomes durable
 	gone    bool // the writer has ended
 	wake    chan struct{}
 	idle    chan struct{} // closed when stopped and nothing waits
@@ -189,8 +193,9 @@ type Command struct {
 	// Prepare, if set, is called once when the command is let in, before it is
 	// queued: for work that need not be done in order, nor for what is refused.
 	Prepare func()
-	// Run decides on the writer. It is called again if a row has to be fetched,
-	// so it must not change anything outside; an error leaves no trace.
+	// Run decides on the writer. It is called again if a row has to be fetched, or
+	// after Tx.Await, so it must not change anything outside; any other error leaves
+	// no trace.
 	Run func(tx *Tx) error
 }
 
@@ -213,6 +218,7 @@ type request struct {
 	keyIndex uint64
 	refused  error // the answer unless the key has one already
 	runs     int
+	until    uint64 // the size that has to be signed before it runs again
 
 	done     chan struct{}
 	err      error
@@ -445,6 +451,47 @@ func (l *Ledger) requeue(r *request) {
 	l.rouse()
 }
 
+// hold lets a command wait until so much is signed that it can run again.
+func (l *Ledger) hold(r *request, until uint64) {
+	r.until = until
+	l.mu.Lock()
+	s := l.signed.Load()
+	lost, held := l.lost, s == nil || s.Size < until
+	switch {
+	case lost:
+	case held:
+		l.held = append(l.held, r)
+	default: // it was signed meanwhile
+		l.queue = append(l.queue, r)
+	}
+	l.mu.Unlock()
+	switch {
+	case lost:
+		l.giveUp([]*request{r})
+	case !held:
+		l.rouse()
+	}
+}
+
+// release queues the commands again that waited for no more than is signed, in
+// the order in which they came.
+func (l *Ledger) release(size uint64) {
+	l.mu.Lock()
+	before := len(l.held)
+	l.held = slices.DeleteFunc(l.held, func(r *request) bool {
+		if r.until > size {
+			return false
+		}
+		l.queue = append(l.queue, r)
+		return true
+	})
+	released := len(l.held) < before
+	l.mu.Unlock()
+	if released {
+		l.rouse()
+	}
+}
+
 func (l *Ledger) rouse() {
 	select {
 	case l.wake <- struct{}{}:
@@ -550,7 +597,10 @@ func (l *Ledger) fail(err error) {
 	l.fatal.Do(func() {
 		l.mu.Lock()
 		l.stopped = fmt.Errorf("%w: %w", ErrStopped, err)
+		held := l.held
+		l.held, l.lost = nil, true
 		l.mu.Unlock()
+		l.giveUp(held)
 		l.cfg.Fatal(err)
 	})
 }

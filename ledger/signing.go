@@ -347,4 +347,5 @@ func (l *Ledger) publish(s *Signed) {
 	}
 	close(l.signedMore)
 	l.signedMore = make(chan struct{})
+	l.release(s.Size)
 }

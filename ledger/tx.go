@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -18,7 +19,8 @@ type Tx struct {
 	missing []string
 	leaves  [][]byte
 	records []entry.Record
-	answer  int // position in leaves of the entry that answers the command, or -1
+	answer  int    // position in leaves of the entry that answers the command, or -1
+	awaits  uint64 // the size that Await waits for
 }
 
 // begin readies the writer's one Tx for another command.
@@ -26,7 +28,7 @@ func (tx *Tx) begin(request entry.Request) {
 	clear(tx.changes)
 	clear(tx.leaves)
 	clear(tx.records)
-	tx.request, tx.answer = request, -1
+	tx.request, tx.answer, tx.awaits = request, -1, 0
 	tx.changes, tx.missing, tx.leaves, tx.records = tx.changes[:0], tx.missing[:0], tx.leaves[:0], tx.records[:0]
 }
 
@@ -94,6 +96,21 @@ func (tx *Tx) Answer(r entry.Record) (index uint64, err error) {
 		tx.answer = len(tx.leaves) - 1
 	}
 	return index, err
+}
+
+// Await returns nil once the entry at an index is durable and signed. Before that
+// it returns an error, which Run must return: what the command has appended stays,
+// and when the entry is there Run is called again, from its beginning. The writer
+// goes on meanwhile.
+func (tx *Tx) Await(index uint64) error {
+	if s := tx.l.signed.Load(); s != nil && index < s.Size {
+		return nil
+	}
+	if tx.answer >= 0 {
+		return errors.New("a command that has its answer awaits nothing")
+	}
+	tx.awaits = index + 1
+	return errAwaits
 }
 
 // PutVault sets a row of the vault, whose key starts with "vault/", in the same

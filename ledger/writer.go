@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,8 +45,8 @@ func (l *Ledger) write() {
 			l.keys.age(l.index.cursor(), l.size)
 		case <-l.quit:
 			l.mu.Lock()
-			rest := l.queue
-			l.queue, l.gone = nil, true
+			rest := append(l.queue, l.held...)
+			l.queue, l.held, l.lost, l.gone = nil, nil, true, true
 			l.mu.Unlock()
 			l.giveUp(append(append(rest, todo...), l.open.waiters...))
 			return
@@ -112,6 +113,10 @@ func (l *Ledger) execute(r *request) {
 	case len(tx.missing) > 0:
 		l.arena = mark
 		l.park(r, tx.missing)
+		return
+	case errors.Is(err, errAwaits):
+		l.keep(tx)
+		l.hold(r, tx.awaits)
 		return
 	case err != nil:
 		l.arena = mark
