@@ -44,7 +44,7 @@ type seeds struct {
 	alarmed uint64        // the epoch that an alarm was raised for, of reach alone
 	missing entry.Time    // since when the outside has not let an epoch be committed, of tend alone
 
-	likely atomic.Pointer[likely] // the epoch that drew last, for rounds worked out ahead
+	likely atomic.Pointer[likely] // the epoch that draws, whose key is bound; for rounds worked out ahead
 }
 
 // prepares names what an epoch can come into use with: what was promised of the
@@ -109,8 +109,9 @@ func (s *seeds) destroy() {
 }
 
 // current ends and begins epochs as the rules say and returns the one that
-// decides the draw that a command is about to make, with the draw's number. On
-// the writer.
+// decides the draw that a command is about to make, with the draw's number. One
+// that was to have something from outside decides nothing before its activation
+// is durable and signed: the command is run again then. On the writer.
 func (s *seeds) current(tx *ledger.Tx) (d *chance.Drawer, n, number uint64, err error) {
 	now := epoch.Now(tx)
 	if now.Halted != 0 {
@@ -136,6 +137,17 @@ func (s *seeds) current(tx *ledger.Tx) (d *chance.Drawer, n, number uint64, err 
 		return nil, 0, 0, s.without(now.Active, epoch.ErrNoEpoch)
 	}
 	if l := s.likely.Load(); l == nil || l.drawer != p.drawer {
+		e := book.Get[epoch.Epoch](tx, epoch.Key(now.Active))
+		if e == nil { // it is being fetched
+			return nil, 0, 0, epoch.ErrNoEpoch
+		}
+		// A house that drew from what a crash can still undo could come into the epoch anew, with less from outside, once
+		// it has seen what it drew. Where nothing was promised of the outside the commitment leaves no choice.
+		if e.Policy != epoch.PolicyNone {
+			if err := tx.Await(e.ActivatedIndex); err != nil {
+				return nil, 0, 0, err
+			}
+		}
 		s.likely.Store(&likely{now.Active, p.drawer})
 	}
 	return p.drawer, now.Active, now.Draws + 1, nil
