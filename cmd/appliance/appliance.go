@@ -111,6 +111,7 @@ type Machine struct {
 	Sources []entropy.Source // of seed secrets, instead of those in Config
 
 	WrapStore  func(store.Store) store.Store
+	WrapGroup  func(store.Store) store.Store           // of a pair, whose Commit proposes a batch
 	WrapSigner func(signature.Signer) signature.Signer // of checkpoints
 	WrapSealer func(house.Sealer) house.Sealer
 	Turn       func(ledger.Command)  // as in ledger.Config
@@ -179,6 +180,9 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	}()
 	if cfg.pair != nil {
 		a.Store, a.shared = cfg.pair.group, true
+		if wrap := cfg.Machine.WrapGroup; wrap != nil {
+			a.Store = wrap(a.Store)
+		}
 	} else if err := a.openStore(ctx, &cfg); err != nil {
 		return nil, err
 	}

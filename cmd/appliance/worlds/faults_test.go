@@ -157,6 +157,20 @@ func (s *watchedStore) Commit(ctx context.Context, b *store.Batch) error {
 	return s.Store.Commit(ctx, b)
 }
 
+// wrapGroup puts the recorder on what a machine of a pair proposes to the others, too:
+// what was drawn and lost was in no store.
+func (p *process) wrapGroup(s store.Store) store.Store { return &proposed{s, p} }
+
+type proposed struct {
+	store.Store
+	p *process
+}
+
+func (s *proposed) Commit(ctx context.Context, b *store.Batch) error {
+	s.p.recordDrawn(b)
+	return s.Store.Commit(ctx, b)
+}
+
 func (s *watchedStore) Row(key []byte) ([]byte, error) {
 	if err := s.p.faults().fails(key, 8); err != nil {
 		return nil, err

@@ -42,6 +42,7 @@ const (
 	lawOneRoot  = "every signed checkpoint is of the one log"
 	lawGuard    = "the guard's record is durable before a signature is out, and holds the store to it"
 	lawOneDraw  = "a round has one outcome, whatever was drawn for it and lost"
+	lawBound    = "no round is drawn before what came into its epoch from outside is durable and signed"
 	lawBooks    = "the books are what the entries make of them"
 	lawMoney    = "postings sum to zero and no player owes"
 	lawReads    = "reads show what was answered"
@@ -66,11 +67,9 @@ type evidence struct {
 
 	mu     sync.Mutex
 	signed map[uint64]tlog.Hash // all that was ever signed
+	most   uint64               // the largest size in it
 	drawn  map[round]string     // all that was ever handed to a commit
-	// external is whether anything came from outside into each epoch. An activation that is lost and then made again without
-	// it gives other outcomes: that is the choice between two which a downgrade leaves to a house, and its alarm tells.
-	external map[uint64]bool
-	caught   *violation // by a recorder
+	caught *violation           // by a recorder
 
 	unplugged []unplugged
 }
@@ -146,11 +145,10 @@ func entropyIsTold(l *finalLog, e *evidence) *violation {
 
 // round is what a draw is decided by.
 type round struct {
-	epoch    uint64
-	external bool // something came into the epoch from outside
-	player   entry.Ref
-	game     string
-	n        uint64
+	epoch  uint64
+	player entry.Ref
+	game   string
+	n      uint64
 }
 
 func (e *evidence) catch(v *violation) {
@@ -170,7 +168,7 @@ func (e *evidence) sign(c tlog.Checkpoint, d disk) {
 	if root, ok := e.signed[c.Size]; ok && root != c.Root {
 		e.catch(broken(lawOneRoot, "two roots were signed at size %d: %x and %x", c.Size, root, c.Root))
 	}
-	e.signed[c.Size] = c.Root
+	e.signed[c.Size], e.most = c.Root, max(e.most, c.Size)
 	e.catch(guarded(c, d))
 }
 
@@ -190,8 +188,8 @@ func guarded(c tlog.Checkpoint, d disk) *violation {
 	return nil
 }
 
-// recordDrawn remembers the rounds in a batch, whether or not it will be there
-// after a crash.
+// recordDrawn remembers the rounds in a batch that is about to be committed, whether
+// or not it will be there after a crash.
 func (p *process) recordDrawn(b *store.Batch) {
 	if p.isDead() {
 		return
@@ -200,7 +198,7 @@ func (p *process) recordDrawn(b *store.Batch) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.drawn == nil {
-		e.drawn, e.external = map[round]string{}, map[uint64]bool{}
+		e.drawn = map[round]string{}
 	}
 	for i, leaf := range b.Leaves {
 		record, err := books.Decode(leaf)
@@ -208,20 +206,37 @@ func (p *process) recordDrawn(b *store.Batch) {
 			e.catch(broken(lawBooks, "entry %d: %v", b.Prev.Size+uint64(i), err))
 			return
 		}
-		if r, ok := record.(*epoch.Activated); ok {
-			e.external[r.Epoch] = len(r.External) > 0
-		}
 		r, ok := record.(*rounds.Settled)
 		if !ok {
 			continue
 		}
-		key := round{r.Draw.Epoch, e.external[r.Draw.Epoch], r.Player, r.Game, r.Draw.N}
+		key := round{r.Draw.Epoch, r.Player, r.Game, r.Draw.N}
+		if p.bound < key.epoch {
+			if at, chosen := p.activated(key.epoch); chosen && (at == 0 || at >= e.most) {
+				e.catch(broken(lawBound, "entry %d is a round of epoch %d, whose activation is entry %d of the store (0: none), and size %d is signed", b.Prev.Size+uint64(i), key.epoch, at, e.most))
+			}
+			p.bound = key.epoch
+		}
 		draw := fmt.Sprintf("%x %v", r.Draw.R, r.Draw.Values)
 		if was, ok := e.drawn[key]; ok && was != draw {
 			e.catch(broken(lawOneDraw, "round %d of %s in epoch %d was drawn as %s and as %s", key.n, key.player, key.epoch, was, draw))
 		}
 		e.drawn[key] = draw
 	}
+}
+
+// activated is the entry by which an epoch came into use, as the store has it, and
+// whether that is more than the commitment says.
+func (p *process) activated(n uint64) (index uint64, chosen bool) {
+	value, err := p.store.Row([]byte(epoch.Key(n)))
+	must(err)
+	if value == nil {
+		return 0, true
+	}
+	row, err := books.Kinds.Decode(epoch.Key(n), value)
+	must(err)
+	e := row.(*epoch.Epoch)
+	return e.ActivatedIndex, e.Policy != epoch.PolicyNone
 }
 
 // receive reads an accepted answer, or an entry, and proves it.

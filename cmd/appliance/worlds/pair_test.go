@@ -125,6 +125,24 @@ func (w *pairWorld) upTo(n int) int {
 	return w.dice.IntN(n + 1)
 }
 
+// note counts what went wrong.
+func (w *pairWorld) note(kind string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.kinds[kind]++
+}
+
+// cloudy is whether the beacon does not answer this time.
+func (w *pairWorld) cloudy() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.stormy || w.dice.IntN(1000) >= w.outside.fails {
+		return false
+	}
+	w.kinds[string(turnBeacon)]++
+	return true
+}
+
 func ms(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 
 // consensusFS is the file system of a consensus log. Where the power fails, it
@@ -238,6 +256,10 @@ func (w *pairWorld) begin(h *host) *life {
 		switch kind {
 		case turnSync, turnSign:
 			time.Sleep(ms(w.upTo(3)))
+		case turnBeacon:
+			if w.cloudy() {
+				return errBeacon
+			}
 		}
 		return nil
 	}
@@ -272,7 +294,7 @@ func (l *life) open(consensus func(*replica.Config)) error {
 	}
 	cfg := appliance.Config{
 		Dir: houseDir, Origin: origin, Release: "world", Log: slog.New(slog.DiscardHandler), Limits: l.w.weather.limits, SessionAge: 12 * time.Hour,
-		Reserve: 1, Fatal: func(err error) {
+		External: l.external(), Reserve: 1, Fatal: func(err error) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			if l.fatal == nil {
@@ -280,7 +302,7 @@ func (l *life) open(consensus func(*replica.Config)) error {
 			}
 		},
 		Machine: appliance.Machine{
-			Files: files{l.process}, StoreFS: l.storeFS(), WrapStore: l.wrapStore, WrapSigner: l.wrapSigner, Consensus: consensus,
+			Files: files{l.process}, StoreFS: l.storeFS(), WrapStore: l.wrapStore, WrapGroup: l.wrapGroup, WrapSigner: l.wrapSigner, Consensus: consensus,
 			Clock: func() (time.Time, time.Duration) {
 				return time.Now().Add(time.Duration(h.skew.Load())), time.Since(born)
 			},
@@ -609,19 +631,19 @@ func (w *pairWorld) fault() {
 	other := w.names[w.upTo(2)]
 	switch w.upTo(9) {
 	case 0, 1:
-		w.kinds["crash"]++
+		w.note("crash")
 		w.crash(h, loss(w.upTo(1)))
 	case 2, 3, 4:
 		if h.life() == nil {
 			w.begin(h)
 		}
 	case 5:
-		w.kinds["one way"]++
+		w.note("one way")
 		w.mu.Lock()
 		w.blocked[[2]string{h.name, other}] = true
 		w.mu.Unlock()
 	case 6:
-		w.kinds["cut off"]++
+		w.note("cut off")
 		w.mu.Lock()
 		for _, name := range w.names {
 			w.blocked[[2]string{h.name, name}], w.blocked[[2]string{name, h.name}] = true, true
@@ -632,12 +654,12 @@ func (w *pairWorld) fault() {
 		clear(w.blocked)
 		w.mu.Unlock()
 	case 8:
-		w.kinds["bad network"]++
+		w.note("bad network")
 		w.mu.Lock()
 		w.loss, w.slow = []float64{0, 0.05, 0.2}[w.dice.IntN(3)], w.dice.IntN(80)
 		w.mu.Unlock()
 	case 9:
-		w.kinds["clock"]++
+		w.note("clock")
 		h.skew.Store(int64(w.upTo(4000)-2000) * int64(time.Millisecond))
 	}
 }
@@ -658,7 +680,9 @@ func (w *pairWorld) run() *violation {
 		w.players = append(w.players, g)
 		playing.Go(func() { bad.add(g.play()) })
 	}
+	w.mu.Lock()
 	w.stormy = true
+	w.mu.Unlock()
 	type disks struct {
 		disk      disk
 		consensus *vfs.MemFS
@@ -775,6 +799,8 @@ func runPair(t *testing.T, seed uint64, sabotage func(*pairWorld)) (v *violation
 			hosts: map[string]*host{}, names: []string{"a", "b", "w"}, dice: rand.New(rand.NewPCG(seed, 3)), blocked: map[[2]string]bool{}, kinds: map[string]int{},
 		}
 		w.weather = newWeather(w.rnd)
+		w.outside = newOutside(seed)
+		w.outside.fails += 500 // few are asked for before the storm is over
 		w.weather.limits = epoch.Limits{AgeSeconds: 5, Draws: 30, RevealDelaySeconds: 1}
 		w.evidence.census.faults = map[string]int{}
 		for _, name := range w.names {

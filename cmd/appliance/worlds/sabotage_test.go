@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -19,6 +20,7 @@ import (
 	"countroom/ledger/store"
 	"countroom/ledger/tlog"
 	"countroom/ledger/wallet"
+	"countroom/rngcert/epoch"
 
 	"github.com/sigstore/sigstore/pkg/signature"
 )
@@ -43,6 +45,9 @@ func TestSabotageIsNoticed(t *testing.T) {
 		}},
 		{"a house that draws again until it likes what it drew", lawOneDraw, func() sabotage {
 			return sabotage{onStore: func(_ *world, s store.Store) store.Store { return &choosy{watchedStore: s.(*watchedStore)} }}
+		}},
+		{"a house that draws as soon as its epoch comes into use", lawBound, func() sabotage {
+			return sabotage{onStore: func(_ *world, s store.Store) store.Store { return &hastyDraws{watchedStore: s.(*watchedStore)} }}
 		}},
 		{"a row that no entry made", lawBooks, func() sabotage {
 			return sabotage{onStore: func(_ *world, s store.Store) store.Store { return scribbler{s} }}
@@ -88,13 +93,17 @@ func TestSabotageIsNoticed(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			for seed := range uint64(30) {
-				o := run(t, 2000+seed, test.sabotage())
+			from := uint64(2000)
+			if test.law == lawBound {
+				from = 0 // where worlds have an outside
+			}
+			for seed := from + 1; seed <= from+30; seed++ {
+				o := run(t, seed, test.sabotage())
 				if o.violation == nil {
 					continue // it did not come to it in this world
 				}
 				if o.violation.law != test.law {
-					t.Errorf("world %d: %q is named, expected %q\n%s\n%v", 2000+seed, o.violation.law, test.law, o.tail(20), o.violation)
+					t.Errorf("world %d: %q is named, expected %q\n%s\n%v", seed, o.violation.law, test.law, o.tail(20), o.violation)
 				}
 				return
 			}
@@ -239,6 +248,33 @@ func (s *choosy) Commit(ctx context.Context, b *store.Batch) error {
 		again.Leaves[i] = bytes.Replace(leaf, []byte(`"r":"0`), []byte(`"r":"1`), 1)
 	}
 	s.p.recordDrawn(&again)
+	return s.watchedStore.Commit(ctx, b)
+}
+
+// hastyDraws puts the last round of an epoch into the batch in which the next one
+// comes into use, as one of that.
+type hastyDraws struct {
+	*watchedStore
+	last []byte
+}
+
+func (s *hastyDraws) Commit(ctx context.Context, b *store.Batch) error {
+	for _, leaf := range b.Leaves {
+		typ, err := entry.TypeOf(leaf)
+		must(err)
+		switch typ {
+		case (*rounds.Settled)(nil).Type():
+			s.last = bytes.Clone(leaf)
+		case (*epoch.Activated)(nil).Type():
+			var r epoch.Activated
+			must(entry.Decode(leaf, &r))
+			again := *b
+			again.Leaves = append(slices.Clone(b.Leaves), bytes.Replace(s.last, fmt.Appendf(nil, `"epoch":%d,`, r.Epoch-1), fmt.Appendf(nil, `"epoch":%d,`, r.Epoch), 1))
+			if s.last != nil {
+				s.p.recordDrawn(&again)
+			}
+		}
+	}
 	return s.watchedStore.Commit(ctx, b)
 }
 

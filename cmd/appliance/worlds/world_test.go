@@ -136,6 +136,7 @@ type process struct {
 	storing bool                      // the store is open
 	store   store.Store
 	found   uint64 // the log's size when it was opened
+	bound   uint64 // the epoch that it drew from last; under the evidence's mu
 
 	// The world's own.
 	doom        doom
