@@ -38,6 +38,8 @@ var sideways = [][2]string{
 	{"api", "games/house"},
 	{"api", "regulator"},
 	{"rngcert/decision", "ledger/officers"}, // an epoch ends early by two of them
+	{"games/subjects", "ledger/officers"},   // a subject is erased by two of them
+	{"games/subjects", "ledger/wallet"},     // and has no money
 }
 
 // never are the arrows that would break a law, whatever the floors say.

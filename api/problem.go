@@ -89,6 +89,7 @@ var refusals = []struct {
 	{house.ErrGameState, &problem{name: "game-unchanged", status: 409, title: "The game is in that state already", about: "Nothing needs to be done."}},
 	{players.ErrUnknownPlayer, &problem{name: "unknown-player", status: 404, title: "Unknown player", about: "No player of this id was created."}},
 	{players.ErrSuspended, &problem{name: "player-suspended", status: 409, title: "The player's account is suspended", about: "The operator can open it again."}},
+	{players.ErrErased, &problem{name: "player-erased", status: 409, title: "The player was erased", about: "Nothing can be done any more in the name of somebody who was erased."}},
 	{players.ErrClosed, &problem{name: "player-closed", status: 409, title: "The player's account is closed", about: "A closed account stays closed. What it holds can be withdrawn."}},
 	{players.ErrUnchanged, &problem{name: "player-unchanged", status: 409, title: "The player's account is in that state already", about: "Nothing needs to be done."}},
 	{players.ErrUnknownSession, &problem{name: "unknown-session", status: 404, title: "Unknown session", about: "No session of this id was opened."}},

@@ -40,6 +40,7 @@ var shown = map[string]struct {
 	"house.ErrGameState":        {house.ErrGameState, "game-unchanged", 409},
 	"players.ErrUnknownPlayer":  {players.ErrUnknownPlayer, "unknown-player", 404},
 	"players.ErrSuspended":      {players.ErrSuspended, "player-suspended", 409},
+	"players.ErrErased":         {players.ErrErased, "player-erased", 409},
 	"players.ErrClosed":         {players.ErrClosed, "player-closed", 409},
 	"players.ErrUnchanged":      {players.ErrUnchanged, "player-unchanged", 409},
 	"players.ErrUnknownSession": {players.ErrUnknownSession, "unknown-session", 404},

@@ -562,6 +562,7 @@ type town struct {
 	*logtest.House
 	who       []logtest.Player
 	exhausted entry.Time // when the epoch had no draw left
+	leaver    logtest.Player
 }
 
 func newTown() *town {
@@ -844,6 +845,7 @@ func TestCheckersAgreeOnFrauds(t *testing.T) {
 	frauds = append(frauds, entropyFrauds...)
 	frauds = append(frauds, laboratoryFrauds...)
 	frauds = append(frauds, haltFrauds...)
+	frauds = append(frauds, subjectFrauds...)
 	var logs []published
 	var before uint64
 	for _, f := range frauds {

@@ -96,6 +96,7 @@ type story struct {
 	promised []epoch.Statement // of epochs of which the outside is part
 
 	signatures []signed
+	known      []known
 }
 
 func must[T any](v T, err error) T {
@@ -182,6 +183,7 @@ func tell(t *testing.T) *story {
 	s.halts()
 	s.exchange()
 	s.laboratory()
+	s.subjects()
 	return s
 }
 
@@ -340,6 +342,7 @@ func (s *story) files() map[string][]byte {
 	files["vectors/requests.json"] = indent(map[string]any{"requests": s.requests, "commitments": s.reasons})
 	files["vectors/rounds.json"] = bytes.ReplaceAll(append(must(json.Marshal(workedRounds(s.machine))), '\n'), []byte(`{"about"`), []byte("\n"+`{"about"`))
 	files["vectors/keys.json"] = indent(s.signatures)
+	files["vectors/subjects.json"] = indent(s.known)
 	files["vectors/canonical.json"] = indent(canonicalTexts())
 	files["vectors/monitor.json"] = bytes.ReplaceAll(append(must(json.Marshal(workedMonitor(s.machine))), '\n'), []byte(`{"name"`), []byte("\n"+`{"name"`))
 	for name, leaf := range chanceExamples(s) {

@@ -13,6 +13,7 @@ import (
 	"countroom/games/monitor"
 	"countroom/games/players"
 	"countroom/games/rounds"
+	"countroom/games/subjects"
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
 	"countroom/ledger/keys"
@@ -29,7 +30,7 @@ import (
 
 // Version is the version of the rows that Fold makes. Stored rows of another
 // version are built anew from the log.
-const Version = 8
+const Version = 9
 
 // ErrUnknownType says that an entry is of a type this code does not know.
 var ErrUnknownType = fmt.Errorf("%w: unknown entry type", entry.ErrFormat)
@@ -75,6 +76,12 @@ func New(typ string) (entry.Record, error) {
 		return new(players.StateChanged), nil
 	case "player.nonce-set":
 		return new(players.NonceSet), nil
+	case "subject.recorded":
+		return new(subjects.Recorded), nil
+	case "subject.erased":
+		return new(subjects.Erased), nil
+	case "vault.rewrapped":
+		return new(subjects.Rewrapped), nil
 	case "session.opened":
 		return new(players.SessionOpened), nil
 	case "session.closed":
@@ -135,7 +142,7 @@ func Decode(leaf []byte) (entry.Record, error) {
 // Kinds are the rows of all books.
 var Kinds = func() book.Kinds {
 	all := book.Kinds{}
-	for _, k := range []book.Kinds{system.Kinds, officers.Kinds, keys.Kinds, wallet.Kinds, players.Kinds, rounds.Kinds, monitor.Kinds, epoch.Kinds, noise.Kinds, certificates.Kinds} {
+	for _, k := range []book.Kinds{system.Kinds, officers.Kinds, keys.Kinds, wallet.Kinds, players.Kinds, rounds.Kinds, monitor.Kinds, epoch.Kinds, noise.Kinds, certificates.Kinds, subjects.Kinds} {
 		maps.Copy(all, k)
 	}
 	return all
@@ -173,6 +180,9 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		if s.Player != r.Player {
 			return book.Broken("displayed-session", "the session's player", r.Player)
 		}
+		if _, err := players.Present(rows, r.Player); err != nil {
+			return book.Broken("player-state", "an account that is not erased", err)
+		}
 		return nil
 	case *players.SessionOpened:
 		if _, err := rounds.Playable(rows, r.Game); err != nil {
@@ -185,6 +195,7 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		func() error { return keys.Fold(rows, index, r) },
 		func() error { return wallet.Fold(rows, r) },
 		func() error { return players.Fold(rows, r) },
+		func() error { return subjects.Fold(rows, index, r) },
 		func() error { return rounds.Fold(rows, index, r) },
 		func() error { return monitor.Fold(rows, index, r) },
 		func() error { return epoch.Fold(rows, index, r) },

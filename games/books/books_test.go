@@ -23,6 +23,7 @@ import (
 	"countroom/games/players"
 	"countroom/games/rounds"
 	"countroom/games/slots"
+	"countroom/games/subjects"
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
 	"countroom/ledger/keys"
@@ -208,6 +209,7 @@ func TestStory(t *testing.T) {
 		session + `4 {"closed":false,"expires":"2026-03-01T12:00:03.000000Z","game":"lamplight-quay","player":"` + annRef + `"}`,
 		session + `5 {"closed":true,"expires":"2026-03-01T13:00:10.000000Z","game":"lamplight-quay","player":"` + annRef + `"}`,
 		`software {"code":"` + none + `","configuration":"` + none + `","matches":false,"production":false,"running":"` + none[:32] + `","verified":false}`,
+		`subjects {"live":2,"period":0}`,
 		`wallet/house/cashier/EUR {"balance":-450}`,
 		`wallet/house/cashier/JPY {"balance":-110}`,
 		`wallet/house/games/lamplight-quay/EUR {"balance":-50}`,
@@ -389,6 +391,9 @@ func everyRecord() []entry.Record {
 		&players.Created{Header: request(), Currency: "JPY", Player: ref()},
 		&players.StateChanged{Header: request(), Player: ref(), Reason: hash(), State: players.Suspended},
 		&rounds.Displayed{Header: request(), Displayed: hash(), Expected: hash(), Player: ref(), Round: id(9)},
+		&subjects.Recorded{Header: request(), Attributes: []subjects.Value{{Commitment: hash(), Name: text()}, {Commitment: hash(), Name: text()}}, Player: ref()},
+		&subjects.Erased{Header: request(), Approvals: []officers.Approval{{Officer: text(), Signature: []byte{next()}}, {Officer: text(), Signature: []byte{next()}}}, Commitments: number(), Player: ref()},
+		&subjects.Rewrapped{Header: header(), Period: number(), Subjects: number()},
 		&players.NonceSet{Header: request(), Epoch: number(), Nonce: hash(), Player: ref()},
 		&players.SessionOpened{Header: request(), Expires: after(9999), Game: text(), Player: ref()},
 		&players.SessionClosed{Header: request(), Player: ref(), Session: id(next())},

@@ -30,8 +30,11 @@ func (h *House) Displayed(ctx context.Context, req Request, session Session, rou
 	if err != nil {
 		return ledger.Receipt{}, err
 	}
-	return h.update(ctx, ledger.Command{Reads: []string{s.actor}, Request: req.entry(s.scope), Run: func(tx *ledger.Tx) error {
+	return h.update(ctx, ledger.Command{Reads: []string{s.actor, players.PlayerKey(s.player)}, Request: req.entry(s.scope), Run: func(tx *ledger.Tx) error {
 		if _, err := players.Live(tx, s.actor, tx.At()); err != nil {
+			return err
+		}
+		if _, err := players.Present(tx, s.player); err != nil {
 			return err
 		}
 		claim := &rounds.Displayed{

@@ -170,6 +170,9 @@ func (h *House) CloseSession(ctx context.Context, req Request, id entry.UUID) (l
 		case s.Closed:
 			return players.ErrSessionClosed
 		}
+		if _, err := players.Present(tx, s.Player); err != nil {
+			return err
+		}
 		_, err := tx.Answer(&players.SessionClosed{Header: byOperator(), Player: s.Player, Session: id})
 		return err
 	}})

@@ -16,11 +16,13 @@ import (
 type State string
 
 // The states. A closed account stays closed; what it still holds can be
-// withdrawn, since closing must not lock a player's money in.
+// withdrawn, since closing must not lock a player's money in. Nothing can be done
+// with an account whose owner was erased (package subjects): it is nobody's.
 const (
 	Open      State = "open"
 	Suspended State = "suspended"
 	Closed    State = "closed"
+	Erased    State = "erased"
 )
 
 // Refusals.
@@ -28,6 +30,7 @@ var (
 	ErrUnknownPlayer  = errors.New("unknown player")
 	ErrSuspended      = errors.New("player account is suspended")
 	ErrClosed         = errors.New("player account is closed")
+	ErrErased         = errors.New("player was erased")
 	ErrUnchanged      = errors.New("player account is in that state already")
 	ErrUnknownSession = errors.New("unknown session")
 	ErrSessionClosed  = errors.New("session is closed")
@@ -190,10 +193,24 @@ func Find(rows book.Reader, ref entry.Ref) (*Player, error) {
 	return p, nil
 }
 
+// Present returns the player's row unless he was erased.
+func Present(rows book.Reader, ref entry.Ref) (*Player, error) {
+	p, err := Find(rows, ref)
+	if err == nil && p.State == Erased {
+		return nil, ErrErased
+	}
+	return p, err
+}
+
+// Erase makes a player nobody. That he may be is for the caller to know.
+func Erase(rows book.Rows, ref entry.Ref) {
+	rows.Put(PlayerKey(ref), &Player{Currency: book.Get[Player](rows, PlayerKey(ref)).Currency, State: Erased})
+}
+
 // MayPlay returns the player's row if the account is open; deposits ask the
 // same.
 func MayPlay(rows book.Reader, ref entry.Ref) (*Player, error) {
-	p, err := Find(rows, ref)
+	p, err := Present(rows, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +225,7 @@ func MayPlay(rows book.Reader, ref entry.Ref) (*Player, error) {
 
 // MayWithdraw returns the player's row unless the account is suspended.
 func MayWithdraw(rows book.Reader, ref entry.Ref) (*Player, error) {
-	p, err := Find(rows, ref)
+	p, err := Present(rows, ref)
 	if err == nil && p.State == Suspended {
 		return nil, ErrSuspended
 	}
@@ -236,6 +253,8 @@ func Live(rows book.Reader, actor string, at entry.Time) (*Session, error) {
 // Change tells whether an account may go from its state to another.
 func (p *Player) Change(to State) error {
 	switch {
+	case p.State == Erased:
+		return ErrErased
 	case p.State == Closed && to != Closed:
 		return ErrClosed
 	case p.State == to:
@@ -281,6 +300,9 @@ func Fold(rows book.Rows, r entry.Record) error {
 		s := book.Get[Session](rows, SessionKey(r.Session))
 		if s == nil || s.Closed || s.Player != r.Player {
 			return book.Broken("session-open", "an open session of this player", r.Session)
+		}
+		if _, err := Present(rows, r.Player); err != nil {
+			return book.Broken("player-state", "an account that is not erased", err)
 		}
 		closed := *s
 		closed.Closed = true

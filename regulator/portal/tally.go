@@ -10,6 +10,7 @@ import (
 	"countroom/games/certificates"
 	"countroom/games/players"
 	"countroom/games/rounds"
+	"countroom/games/subjects"
 	"countroom/ledger"
 	"countroom/ledger/entry"
 	"countroom/ledger/money"
@@ -235,7 +236,7 @@ func (t *tally) take(index uint64, r entry.Record) {
 		t.today(r.Amount.Currency).withdrawal.add(r.Amount.Amount)
 	case *players.NonceSet:
 		t.nonces[r.Player] = append(t.nonces[r.Player], nonce{r.Epoch, r.Nonce, index})
-	case *players.Created, *players.SessionOpened, *players.SessionClosed, *rounds.Displayed:
+	case *players.Created, *players.SessionOpened, *players.SessionClosed, *rounds.Displayed, *subjects.Recorded:
 	case *epoch.CommittedV1:
 		t.commit(index, &r.Statement)
 	case *epoch.Committed:

@@ -123,7 +123,8 @@ var Beside = map[string]string{
 	"seed.committed": "proof of chance", "seed.committed.v2": "proof of chance", "seed.activated": "proof of chance", "seed.activated.v2": "proof of chance",
 	"seed.closed": "proof of chance", "seed.revealed": "proof of chance", "seed.halted": "proof of chance", "seed.ended": "proof of chance",
 	"seed.abandoned": "proof of chance", "entropy.failed": "proof of chance", "entropy.restored": "proof of chance", "player.nonce-set": "proof of chance",
-	"round.displayed": "a client's claim about a round that has its record",
+	"round.displayed":  "a client's claim about a round that has its record",
+	"subject.recorded": "commitments to personal data", "subject.erased": "commitments to personal data", "vault.rewrapped": "operation of the house",
 }
 
 // Left are entries of a type that are in no record.

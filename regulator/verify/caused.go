@@ -7,6 +7,7 @@ import (
 	"countroom/games/monitor"
 	"countroom/games/players"
 	"countroom/games/rounds"
+	"countroom/games/subjects"
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
 	"countroom/ledger/officers"
@@ -34,7 +35,7 @@ func (r *replay) caused(e entry.Record, broken func(rule, expected, found string
 	case *rounds.Settled, *rounds.Displayed, *players.NonceSet:
 		actor = bySession // the books know which
 	case *players.Created, *players.StateChanged, *players.SessionOpened, *players.SessionClosed, *wallet.Deposited, *wallet.Withdrawn, *rounds.GameDisabled,
-		*certificates.Certified, *epoch.Halted:
+		*certificates.Certified, *epoch.Halted, *subjects.Recorded:
 		actor = byOperator
 	case officers.Approved:
 		actor = officers.Actor(e)
@@ -45,7 +46,7 @@ func (r *replay) caused(e entry.Record, broken func(rule, expected, found string
 			actor = byHouse
 		}
 	case *system.HouseCreated, *system.HouseActive, *system.PairActive, *system.HouseRestored, *system.ClockStepped, *system.AlarmRaised, *epoch.Committed, *epoch.CommittedV1, *epoch.Activated, *epoch.ActivatedV1, *epoch.Closed, *epoch.Revealed,
-		*noise.Failed, *noise.Restored, *monitor.Alarmed, *monitor.Observed, *assessment.Assessed, *certificates.Production, *certificates.Verified:
+		*noise.Failed, *noise.Restored, *monitor.Alarmed, *monitor.Observed, *assessment.Assessed, *certificates.Production, *certificates.Verified, *subjects.Rewrapped:
 		actor = byHouse
 	}
 	if h.Actor != actor && !(actor == bySession && strings.HasPrefix(h.Actor, bySession)) {

@@ -117,4 +117,4 @@ func (s *story) officers() {
 }
 
 // approvedTypes are the types that officers approve of.
-const approvedTypes = "key.introduced key.retired laboratory.recognised officer.enrolled officer.retired seed.abandoned seed.ended"
+const approvedTypes = "key.introduced key.retired laboratory.recognised officer.enrolled officer.retired seed.abandoned seed.ended subject.erased"

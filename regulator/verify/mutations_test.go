@@ -101,6 +101,7 @@ func tell(t *testing.T, end func(*story)) *story {
 	s.keys()
 	s.entropy()
 	s.halts()
+	s.subjects()
 	end(s)
 
 	if h.Size() >= tlog.TileWidth {
@@ -193,6 +194,11 @@ var meaningless = []struct {
 	{"player.state-changed", "player", func(s *story, _ string) string { return s.who[1].Ref.String() }},
 	{"player.state-changed", "reason", always(strings.Repeat("5", 64))},
 	{"player.state-changed", "state", always("closed")},
+	{"subject.recorded", "attributes[]", nil}, // leaves the last one out
+	{"subject.recorded", "attributes[].commitment", always(strings.Repeat("5", 64))},
+	{"subject.recorded", "attributes[].name", func(_ *story, old string) string { return old + "a" }},
+	{"subject.recorded", "player", func(s *story, _ string) string { return s.who[0].Ref.String() }},
+	{"vault.rewrapped", "subjects", always("1")},
 	{"session.opened", "expires", func(_ *story, old string) string { return old[:20] + "555555Z" }},
 	{"session.opened", "game", always("small-two")},
 	{"session.opened", "player", func(s *story, _ string) string { return s.who[0].Ref.String() }},
@@ -228,7 +234,7 @@ func otherSignature(_ *story, old string) string {
 }
 
 // asked are the types that a request causes.
-const asked = "game.certified game.disabled game.enabled key.introduced key.retired laboratory.recognised officer.enrolled officer.retired player.created player.nonce-set player.state-changed round.displayed round.settled seed.abandoned seed.ended seed.halted session.closed session.opened wallet.deposited wallet.withdrawn"
+const asked = "game.certified game.disabled game.enabled key.introduced key.retired laboratory.recognised officer.enrolled officer.retired player.created player.nonce-set player.state-changed round.displayed round.settled seed.abandoned seed.ended seed.halted session.closed session.opened subject.erased subject.recorded wallet.deposited wallet.withdrawn"
 
 func always(value string) func(*story, string) string {
 	return func(*story, string) string { return value }

@@ -21,6 +21,7 @@ import (
 	"countroom/games/monitor"
 	"countroom/games/players"
 	"countroom/games/rounds"
+	"countroom/games/subjects"
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
 	"countroom/ledger/keys"
@@ -525,6 +526,8 @@ func (r *replay) after(index uint64, e entry.Record, broken func(rule, expected,
 		r.decided(index, &e.Decision, false)
 	case *decision.Abandoned:
 		r.decided(index, &e.Decision, true)
+	case *subjects.Rewrapped:
+		r.rewrapped(index, e)
 	case *epoch.Revealed:
 		r.revealed(e, broken)
 	case *keys.Introduced, *keys.Retired:

@@ -25,6 +25,7 @@ from tlog import Malformed, VerifierKey
 SECOND = 1_000_000
 SESSION_MOST = 30 * 24 * 3600 * SECOND
 GAMES_MOST = 1024
+ATTRIBUTES_MOST = 32
 OFFICERS_MOST = 64
 KEYS_MOST = 256
 CERTIFICATES_MOST = 16
@@ -67,6 +68,8 @@ class _Stop(Exception):
 class Player:
     currency: str
     state: str = "open"
+    attributes: dict[str, str] = field(default_factory=dict)  # the latest commitments
+    commitments: int = 0
 
 
 @dataclass
@@ -256,6 +259,7 @@ class Books:
         self._alarmed = 0, ""  # the latest alarm external-missing: its index, and what about
         self._term = 0
         self._players: dict[str, Player] = {}
+        self._period = 0  # of the vault
         self._sessions: dict[str, Session] = {}
         self._nonces: dict[str, list[tuple[int, bytes]]] = collections.defaultdict(list)  # with their first epochs
         self._balances: dict[tuple[str, str], int] = collections.defaultdict(int)
@@ -748,6 +752,7 @@ class Books:
         live = session is not None and not session.closed and at < session.expires
         own = live and session.player == entry["player"]
         self._demand(own, "displayed-session", "an open session of this player")
+        self._present(entry["player"])
 
     def _nonce(self, player: str, n: int) -> bytes:
         """A player's standing nonce in an epoch."""
@@ -766,7 +771,46 @@ class Books:
         session = self._sessions.get(entry["session"])
         own = session is not None and session.player == entry["player"] and not session.closed
         self._demand(own, "session-open", "a session of this player that was not closed")
+        self._present(entry["player"])
         self._sessions[entry["session"]].closed = True
+
+    def _present(self, reference: str) -> Player:
+        """Demands a player who is not erased."""
+        player = self._players.get(reference)
+        self._demand(player is not None and player.state != "erased", "player-state", "an account that is not erased")
+        return player
+
+    def _subject_recorded(self, entry: dict, at: int) -> None:
+        player = self._present(entry["player"])
+        names = [attribute["name"] for attribute in entry["attributes"]]
+        formed = all(re.fullmatch("[a-z][a-z0-9-]{0,31}", name) for name in names)
+        rising = all(a < b for a, b in zip(names, names[1:]))
+        self._demand(len(names) > 0 and formed and rising, "subject-attribute", "attributes in order, each once")
+        for attribute in entry["attributes"]:
+            was = player.attributes.get(attribute["name"])
+            self._demand(attribute["commitment"] != was, "subject-commitment", f"another commitment than {was}")
+        most = len(player.attributes.keys() | set(names)) <= ATTRIBUTES_MOST
+        self._demand(most, "subject-most", str(ATTRIBUTES_MOST))
+        player.attributes |= {attribute["name"]: attribute["commitment"] for attribute in entry["attributes"]}
+        player.commitments += len(names)
+
+    def _subject_erased(self, entry: dict, at: int) -> None:
+        player = self._present(entry["player"])
+        self._demand(player.state == "closed", "player-state", "an account that is closed")
+        left = self._balances[f"player/{entry['player']}/cash", player.currency]
+        self._demand(left == 0, "subject-money", "an account that holds nothing")
+        self._demand(entry["commitments"] == player.commitments, "subject-commitments", str(player.commitments))
+        self._approved(entry, f"player {entry['player']} commitments {entry['commitments']}")
+        player.state = "erased"
+
+    def _vault_rewrapped(self, entry: dict, at: int) -> None:
+        self._demand(entry["period"] == self._period + 1, "vault-period", str(self._period + 1))
+        known = sum(player.state != "erased" for player in self._players.values())
+        self._demand(entry["subjects"] <= known, "vault-subjects", f"{known} at most")
+        self._period = entry["period"]
+        if entry["subjects"] < known:
+            told = f"the keys of {entry['subjects']} of {known} subjects"
+            self.warnings.append(f"entry {self.size}: period {entry['period']} of the vault has {told}")
 
     def _wallet_deposited(self, entry: dict, at: int) -> None:
         self._move(entry, "deposits", ("open",), "house/cashier", f"player/{entry['player']}/cash")

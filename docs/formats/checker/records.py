@@ -173,6 +173,7 @@ OF_THE_HOUSE: dict[str, dict[str, Shape]] = {
 }
 
 OF_THE_HOUSE |= {
+    "vault.rewrapped": {"period": integer, "subjects": integer},
     "rng.assessed": {
         "bundle": hexadecimal(32),
         "code": hexadecimal(32),
@@ -243,6 +244,11 @@ OF_REQUESTS: dict[str, dict[str, Shape]] = {
     "player.created": {"currency": currency, "player": hexadecimal(16)},
     "player.state-changed": {"player": hexadecimal(16), "reason": hexadecimal(32), "state": text(16)},
     "player.nonce-set": {"epoch": integer, "nonce": hexadecimal(32), "player": hexadecimal(16)},
+    "subject.recorded": {
+        "attributes": items(members({"commitment": hexadecimal(32), "name": text(32)}), 0, 32),
+        "player": hexadecimal(16),
+    },
+    "subject.erased": {"approvals": _approvals, "commitments": integer, "player": hexadecimal(16)},
     "round.displayed": {
         "displayed": hexadecimal(32),
         "expected": hexadecimal(32),
