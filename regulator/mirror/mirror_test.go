@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -542,6 +544,7 @@ func TestHostileServers(t *testing.T) {
 	now := h.Publish()
 	other, _ := house(10)
 	stranger := logtest.New(logtest.Config{Seed: 5})
+	stranger.Play([]logtest.Player{stranger.Join(100_000)}, 300)
 	oneByte := func(w http.ResponseWriter, r *http.Request) {
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
@@ -569,7 +572,56 @@ func TestHostileServers(t *testing.T) {
 	}
 	circle := func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }
 	hangUp := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	var zeros bytes.Buffer // 64 MB, in a few kB
+	z := gzip.NewWriter(&zeros)
+	for range 64 {
+		z.Write(make([]byte, 1<<20))
+	}
+	z.Close()
+	bomb := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		w.Write(zeros.Bytes())
+	}
+	drip := func(w http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil {
+			if _, err := w.Write([]byte{'x'}); err != nil {
+				return
+			}
+			w.(http.Flusher).Flush()
+			time.Sleep(time.Millisecond)
+		}
+	}
+	to := func(url string) func(http.ResponseWriter, *http.Request) {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", url)
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		}
+	}
+	cutOff := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "8192")
+		w.Write(make([]byte, 100))
+	}
+	heads := func(w http.ResponseWriter, _ *http.Request) {
+		for i := range 1 << 10 {
+			w.Header().Set(fmt.Sprint("X-", i), strings.Repeat("x", 1<<10))
+		}
+	}
+	text, _, _ := strings.Cut(string(now["checkpoint"].Data), "\n\n")
+	text += "\n"
+	insert := func(line string) func(http.ResponseWriter, *http.Request) {
+		return send(bytes.Replace(now["checkpoint"].Data, []byte("\n\n"), []byte("\n"+line+"\n\n"), 1))
+	}
+	strangers := stranger.Publish()
 	edge := tlog.TilePath(0, h.Size()/256, int(h.Size()%256))
+	fuller := tlog.TilePath(0, h.Size()/256, 256)
+	// The part is not there any more, and the full tile begins otherwise.
+	contradicts := func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, edge) {
+			w.WriteHeader(404)
+			return
+		}
+		w.Write(now["tile/0/000"].Data)
+	}
 	last := tlog.EntriesPath(h.Size()/256, int(h.Size()%256))
 	var swapped []byte // two entries of a bundle change places
 	leaves, err := tlog.ParseBundle(now["tile/entries/002"].Data)
@@ -622,6 +674,31 @@ func TestHostileServers(t *testing.T) {
 		{"overload", "tile/0/001", status(503), Unreachable},
 		{"a teapot", "tile/0/001", status(418), Unreachable},
 		{"a line that breaks", "tile/entries/002", hangUp, Unreachable},
+		{"a checkpoint that unpacks without end", "checkpoint", bomb, Long},
+		{"a tile that unpacks without end", "tile/0/001", bomb, Long},
+		{"entries that unpack without end", "tile/entries/002", bomb, Long},
+		{"a checkpoint that drips", "checkpoint", drip, Slow},
+		{"a tile that drips", "tile/0/001", drip, Slow},
+		{"entries that drip", "tile/entries/002", drip, Slow},
+		{"a signed line too many", "checkpoint", send(h.SignNote(text + "extension\n")), Malformed},
+		{"an empty line that is signed", "checkpoint", send(h.SignNote(text + "\n")), Malformed},
+		{"a line too few that is signed", "checkpoint", send(h.SignNote(text[:strings.LastIndexByte(text[:len(text)-1], '\n')+1])), Malformed},
+		{"a size with a zero before it", "checkpoint", send(h.SignNote(strings.Replace(text, "\n", "\n0", 1))), Malformed},
+		{"another house's name that is signed", "checkpoint", send(h.SignNote("another.example\n" + text[strings.IndexByte(text, '\n')+1:])), Signature},
+		{"a line put in", "checkpoint", insert("extension"), Malformed},
+		{"lines without end", "checkpoint", insert(strings.Repeat("x\n", 1<<16) + "x"), Long},
+		{"lines ended twice", "checkpoint", send(bytes.ReplaceAll(now["checkpoint"].Data, []byte("\n"), []byte("\r\n"))), Malformed},
+		{"two checkpoints in one", "checkpoint", send(append(bytes.Clone(now["checkpoint"].Data), now["checkpoint"].Data...)), Malformed},
+		{"a checkpoint by another scheme", "checkpoint", to("https://127.0.0.1/log/checkpoint"), Redirected},
+		{"a tile from a file", "tile/0/001", to("file:///etc/passwd"), Redirected},
+		{"entries from within the network", "tile/entries/002", to("http://169.254.169.254/latest"), Redirected},
+		{"a part that the full tile contradicts", edge + " " + fuller, contradicts, evidence.BadData},
+		{"another house's tile", "tile/0/001", send(strangers["tile/0/000"].Data), evidence.BadData},
+		{"another house's entries", "tile/entries/002", send(strangers["tile/entries/000"].Data), evidence.BadData},
+		{"a tile that is cut off", "tile/0/001", cutOff, Unreachable},
+		{"headers without end", "tile/0/001", heads, Unreachable},
+		{"a part of the answer", "tile/0/001", status(206), Unreachable},
+		{"nothing new, unasked", "checkpoint", status(304), Unreachable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -641,7 +718,7 @@ func TestHostileServers(t *testing.T) {
 			maps.Copy(s.files, now)
 			s.mu.Unlock()
 			s.lie(func(w http.ResponseWriter, r *http.Request) bool {
-				if strings.TrimPrefix(r.URL.Path, "/log/") != c.path {
+				if !slices.Contains(strings.Fields(c.path), strings.TrimPrefix(r.URL.Path, "/log/")) {
 					return false
 				}
 				c.do(w, r)

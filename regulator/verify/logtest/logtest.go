@@ -573,6 +573,11 @@ func (h *House) Sign(size uint64, root tlog.Hash) []byte {
 	return must(tlog.Sign(tlog.Checkpoint{Origin: h.cfg.Origin, Size: size, Root: root}, signers...))
 }
 
+// SignNote has the newest checkpoint's key sign any text as a note.
+func (h *House) SignNote(text string) []byte {
+	return must(note.Sign(&note.Note{Text: text}, h.signer))
+}
+
 // Publish returns the log as plain files (c2sp.org/tlog-tiles). Full tiles are
 // shared with later calls.
 func (h *House) Publish() fstest.MapFS {
