@@ -10,6 +10,8 @@ MAKEFLAGS += --no-print-directory
 
 STATICCHECK := .bin/staticcheck-v0.8.2
 COSIGN      := .bin/cosign-v2.6.2
+TRILLIAN    := $(shell awk '$$1 == "github.com/google/trillian" { print $$2 }' go.mod)
+STOCK       := .bin/trillian_log_server-$(TRILLIAN) .bin/trillian_log_signer-$(TRILLIAN)
 PROGRAMS    := countroom countroom-verify countroom-witness countroom-bench countroom-soak
 N           ?= 1000
 KILLS       ?= 200
@@ -83,7 +85,7 @@ soak: build ## Offer a server twice what it can do for SOAK (1h) and check it al
 	bin/countroom-soak -time $(SOAK)
 
 .PHONY: deps
-deps: $(STATICCHECK) $(COSIGN) ## Install what the tests need (Debian packages as root or by sudo)
+deps: $(STATICCHECK) $(COSIGN) $(STOCK) ## Install what the tests need (Debian packages as root or by sudo)
 	@$(call install,gcc:gcc gcc:libc6-dev systemd-analyze:systemd python3:python3 chromium:chromium curl:curl ent:ent rngtest:rng-tools5 dieharder:dieharder \
 		softhsm2-util:softhsm2 haproxy:haproxy nginx:nginx-light keepalived:keepalived ip:iproute2 nft:nftables unshare:util-linux pkcs11-tool:opensc pkcs11-tool:opensc-pkcs11 swtpm:swtpm tpm2:tpm2-tools openssl:openssl \
 		/usr/lib/postgresql/15/bin/initdb:postgresql)
@@ -99,6 +101,13 @@ $(COSIGN):
 	@mkdir -p $(@D)
 	GOBIN=$(CURDIR)/.bin go install -ldflags '-s -w' github.com/sigstore/cosign/v2/cmd/cosign@$(@:.bin/cosign-%=%)
 	@mv .bin/cosign $@
+
+# A stock Trillian, which mirrors feed, of the version that the house is built with:
+# with its PostgreSQL storage and no more.
+$(STOCK):
+	@mkdir -p $(@D)
+	GOBIN=$(CURDIR)/.bin go install -tags postgresql,etcd -ldflags '-s -w' github.com/google/trillian/cmd/$(@:.bin/%-$(TRILLIAN)=%)@$(TRILLIAN)
+	@mv $(@:%-$(TRILLIAN)=%) $@
 
 .PHONY: format
 format:

@@ -12,13 +12,16 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"countroom/regulator/mirror"
 	"countroom/regulator/mirror/edge"
+	"countroom/regulator/mirror/stock"
 	"countroom/regulator/verify"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 )
 
@@ -33,6 +36,8 @@ type mirrorFlags struct {
 	listen, certificate, key string
 	plaintext                bool
 	tokens                   []string // of readers
+
+	trillian stockFlags
 }
 
 func mirrorCommand() *cobra.Command {
@@ -49,9 +54,14 @@ wherever it was stopped, and mends damaged files.
 A fork, a log that became shorter, or bytes that are not what the signed root says
 are refused. Evidence of them is kept in DIR/evidence, for countroom-verify evidence.
 
+With --trillian the mirror also feeds a stock Trillian, one with its own storage, its
+log server and its log signer running: every entry that was verified, into a tree in
+PREORDERED_LOG mode. Each of its roots and leaves is compared with the house's log;
+where they differ there is an alarm, and nothing more is fed.
+
 Exit status with --once: 0 all that the house shows is here, 1 evidence against what
-was served, 2 it could not be had. Without it 1 also says that there was evidence
-since the start.`,
+was served, 2 it could not be had, 3 the stock Trillian is not what the house signed.
+Without it 1 and 3 also say that this was found since the start.`,
 		Args: cobra.NoArgs,
 	}
 	flags := cmd.Flags()
@@ -69,6 +79,7 @@ since the start.`,
 	flags.StringVar(&f.certificate, "tls-certificate", "", "PEM file with the certificate chain")
 	flags.StringVar(&f.key, "tls-key", "", "PEM file with the certificate's key")
 	flags.BoolVar(&f.plaintext, "allow-plaintext", false, "serve other machines without TLS, because something in front adds it")
+	f.trillian.declare(flags)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
@@ -100,6 +111,9 @@ func (f *mirrorFlags) config(log *slog.Logger) (cfg mirror.Config, err error) {
 	}
 	if f.workers < 1 || f.workers > 256 || f.interval <= 0 {
 		return cfg, errors.New("expected --workers from 1 to 256 and an --interval above 0")
+	}
+	if err := f.trillian.check(f.token != ""); err != nil {
+		return cfg, err
 	}
 	token := ""
 	if f.token != "" {
@@ -173,17 +187,30 @@ func (f *mirrorFlags) run(ctx context.Context, log *slog.Logger) error {
 		return notHad(err)
 	}
 	defer m.Close()
+	feeder, hangUp, err := f.trillian.open(m, f.data, log)
+	if err != nil {
+		return notHad(err)
+	}
+	defer hangUp()
 	if lis != nil {
-		shut, err := f.serve(m, lis, log)
+		shut, err := f.serve(m, feeder, lis, log)
 		if err != nil {
 			return notHad(err)
 		}
 		defer shut()
 	}
 	if !f.once {
+		var feeding sync.WaitGroup
+		if feeder != nil {
+			feeding.Go(func() { feeder.Follow(ctx, f.interval) })
+		}
 		m.Follow(ctx, f.interval)
+		feeding.Wait()
 		if n := m.Alarms(); n > 0 {
 			return &exitError{exitFailed, fmt.Errorf("there was evidence against what was served: see %s", filepath.Join(f.data, "evidence"))}
+		}
+		if feeder != nil && feeder.Alarm() != nil {
+			return &exitError{exitDiffers, fmt.Errorf("ALARM: %w (evidence in %s)", feeder.Alarm(), feeder.Alarm().File)}
 		}
 		return nil
 	}
@@ -196,12 +223,28 @@ func (f *mirrorFlags) run(ctx context.Context, log *slog.Logger) error {
 		return notHad(err)
 	}
 	log.Info("mirrored", "size", m.Head().Size, "root", fmt.Sprintf("%x", m.Head().Root))
+	if feeder == nil {
+		return nil
+	}
+	var d *stock.Refusal
+	switch err := feeder.Once(ctx); {
+	case errors.As(err, &d) && d.Alarm():
+		return &exitError{exitDiffers, fmt.Errorf("ALARM: %w (evidence in %s)", err, d.File)}
+	case err != nil:
+		return notHad(err)
+	}
+	tree, size := feeder.Tree()
+	log.Info("the stock Trillian is what the house signed", "tree", tree, "size", size)
 	return nil
 }
 
-func (f *mirrorFlags) serve(m *mirror.Mirror, lis net.Listener, log *slog.Logger) (shut func(), err error) {
+func (f *mirrorFlags) serve(m *mirror.Mirror, feeder *stock.Feeder, lis net.Listener, log *slog.Logger) (shut func(), err error) {
 	mux := http.NewServeMux()
-	edge.Mount(mux, m, f.tokens)
+	var more []prometheus.Collector
+	if feeder != nil {
+		more = append(more, feeder)
+	}
+	edge.Mount(mux, m, f.tokens, more...)
 	server := edge.Server(mux)
 	if f.certificate != "" {
 		cert, err := tls.LoadX509KeyPair(f.certificate, f.key)

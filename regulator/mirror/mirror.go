@@ -71,6 +71,7 @@ type Mirror struct {
 	counts    counts
 
 	head     atomic.Pointer[evidence.Head] // complete, and served
+	signedBy atomic.Pointer[[]string]      // who may sign it
 	accepted evidence.Head                 // not behind head
 	learnt   []string                      // keys that the log led to, kept over restarts
 	chain    *verify.Chain
@@ -140,6 +141,7 @@ func Open(ctx context.Context, cfg Config) (_ *Mirror, err error) {
 	if err := m.load(); err != nil {
 		return nil, err
 	}
+	m.noteSigners()
 	vkey := []byte(m.cfg.VKeys[0] + "\n")
 	if bytes.Equal(m.Stored(ctx, "vkey", verify.CheckpointMost), vkey) {
 		return m, nil
@@ -259,6 +261,14 @@ func (m *Mirror) signers() (list []string) {
 		}
 	}
 	return list
+}
+
+// Signers are the keys that may have signed Head. Any goroutine may ask.
+func (m *Mirror) Signers() []string { return *m.signedBy.Load() }
+
+func (m *Mirror) noteSigners() {
+	list := m.signers()
+	m.signedBy.Store(&list)
 }
 
 // open returns a checkpoint that one of the signers signed.
@@ -542,6 +552,7 @@ func (m *Mirror) publish(h evidence.Head) error {
 			return err
 		}
 	}
+	m.noteSigners()
 	m.head.Store(&h)
 	return m.prune(h.Size)
 }

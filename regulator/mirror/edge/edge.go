@@ -30,15 +30,16 @@ const (
 )
 
 // Mount puts a mirror's resources on a mux. Readers are the bearer tokens that
-// entries and blobs are served for; without any they are served to everybody.
+// entries and blobs are served for; without any they are served to everybody. More
+// are figures of what else the mirror does.
 //
 //	GET /log/…     the log, as the house serves it
 //	GET /healthz   200 when there is a complete head
 //	GET /metrics   for Prometheus
-func Mount(mux *http.ServeMux, m *mirror.Mirror, readers []string) {
+func Mount(mux *http.ServeMux, m *mirror.Mirror, readers []string, more ...prometheus.Collector) {
 	s := &server{m, readers}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collector{m})
+	registry.MustRegister(append(more, collector{m})...)
 	mux.HandleFunc("GET /log/checkpoint", s.serveHead)
 	mux.HandleFunc("GET /log/cosigned", s.serveHead)
 	mux.HandleFunc("GET /log/vkey", func(w http.ResponseWriter, _ *http.Request) {
