@@ -8,7 +8,8 @@
 //	log.vkey              verifier key of its checkpoints, to hand out
 //	store/                entries, tiles, books, vault, indexes
 //	guard                 what the signer let pass last
-//	keys/                 signing keys (PKCS #8) and 256-bit secrets (hex)
+//	keys/                 signing keys (PKCS #8) and 256-bit secrets (hex), of which
+//	                      vault-period.key changes by itself
 //	credentials/*.key     one bearer token each: operator, regulator, auditor
 package appliance
 
@@ -67,10 +68,13 @@ type Config struct {
 	// Witnesses cosign checkpoints; none by default.
 	Witnesses cosign.Config
 
-	Limits     epoch.Limits        // of seed epochs
-	External   house.External      // what the outside adds to seeds
-	SessionAge time.Duration       // of player sessions
-	Games      []*slots.Definition // default the bundled game
+	Limits     epoch.Limits   // of seed epochs
+	External   house.External // what the outside adds to seeds
+	SessionAge time.Duration  // of player sessions
+	// VaultPeriod is how often the keys of players are wrapped anew; default
+	// house.RewrapEvery.
+	VaultPeriod time.Duration
+	Games       []*slots.Definition // default the bundled game
 	// SuspendOnAlarm takes a game out of play when its monitor of chance raises an alarm.
 	SuspendOnAlarm bool
 	QueueMost      int
@@ -198,6 +202,11 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 		return nil, err
 	}
 	k := &a.keys
+	if !cfg.LedgerOnly {
+		if err := k.openPeriods(files, filepath.Join(cfg.Dir, "keys"), a.Store, founded); err != nil {
+			return nil, err
+		}
+	}
 	var checkpoints signature.Signer = k.checkpoint
 	if machine.WrapSigner != nil {
 		checkpoints = machine.WrapSigner(checkpoints)
@@ -258,12 +267,16 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	if cfg.Machine.WrapSealer != nil {
 		sealer = cfg.Machine.WrapSealer(sealer)
 	}
+	keepOldest := func(r house.Ratchet) error {
+		return files.ReplacePrivate(filepath.Join(cfg.Dir, "keys", vaultPeriodKey), r.Text())
+	}
 	a.House, err = house.Open(ctx, a.Ledger, house.Config{
 		Members: members,
 		Origin:  origin, Node: cfg.Node, Release: cfg.Release, Keys: public, Games: cfg.Games,
 		Exports: k.exports, Look: cfg.Look, Production: cfg.Production,
 		Seeds: k.seeds, Signers: signers, Sealer: sealer, Secret: secretsOf(pool), Limits: cfg.Limits, External: cfg.External,
 		Sources: sourcesOf{pool}, SourcesMinimum: uint64(pool.Minimum()), TendSources: cfg.TendEntropy, Escrow: escrow,
+		VaultOldest: *k.oldest, KeepVaultOldest: keepOldest, VaultPeriod: cfg.VaultPeriod,
 		TokenKey: k.token, VaultKey: k.vault, SessionAge: cfg.SessionAge, SuspendOnAlarm: cfg.SuspendOnAlarm, Log: cfg.Log,
 	})
 	if err != nil {

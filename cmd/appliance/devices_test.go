@@ -248,8 +248,8 @@ func TestHouseWithItsKeysInAnHSM(t *testing.T) {
 	if err := h.open(); err != nil {
 		t.Fatal(err)
 	}
-	if found, _ := filepath.Glob(filepath.Join(h.dir, "keys", "*")); len(found) != 2 {
-		t.Errorf("keys/ holds %q, want token.key and vault.key only", found)
+	if found, _ := filepath.Glob(filepath.Join(h.dir, "keys", "*")); len(found) != 3 {
+		t.Errorf("keys/ holds %q, want token.key, vault.key and vault-period.key only", found)
 	}
 	for role, said := range h.assurances() {
 		if said != "pkcs11" {

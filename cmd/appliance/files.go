@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -19,6 +20,9 @@ type Files interface {
 	ReadFile(path string) ([]byte, error)
 	// WriteFile writes a file that anybody may read, whole or not at all.
 	WriteFile(path string, content []byte) error
+	// ReplacePrivate puts a file that only its owner may use in the place of another,
+	// whole or not at all, and writes over what the other held.
+	ReplacePrivate(path string, content []byte) error
 	// OpenGuard opens or creates the file of the signing guard.
 	OpenGuard(path string) (ledger.GuardFile, error)
 }
@@ -48,14 +52,37 @@ func (disk) ReadFile(path string) ([]byte, error) { return os.ReadFile(path) }
 
 func (disk) OpenGuard(path string) (ledger.GuardFile, error) { return ledger.OpenGuardFile(path) }
 
-func (disk) WriteFile(path string, content []byte) error {
+func (disk) WriteFile(path string, content []byte) error { return writeFile(path, content, 0o644) }
+
+func (disk) ReplacePrivate(path string, content []byte) error {
+	old, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer old.Close()
+	info, err := old.Stat()
+	if err != nil {
+		return err
+	}
+	if err := writeFile(path, content, 0o600); err != nil {
+		return err
+	}
+	// The file has no name any more. A file system that writes elsewhere keeps a copy
+	// until it needs the room; nothing can be done about that here.
+	if _, err := old.WriteAt(make([]byte, info.Size()), 0); err != nil {
+		return err
+	}
+	return old.Sync()
+}
+
+func writeFile(path string, content []byte, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	if err := f.Chmod(0o644); err != nil {
+	if err := f.Chmod(mode); err != nil {
 		return err
 	}
 	if _, err := f.Write(content); err != nil {

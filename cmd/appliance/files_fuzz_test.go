@@ -35,6 +35,8 @@ func (f folder) ReadPrivate(path string) ([]byte, error) { return f.ReadFile(pat
 
 func (f folder) CreatePrivate(path string, data []byte) error { return f.WriteFile(path, data) }
 
+func (f folder) ReplacePrivate(path string, data []byte) error { return f.WriteFile(path, data) }
+
 // A secret's file holds 64 hex digits or is refused, and is never written over.
 func FuzzSecretFile(f *testing.F) {
 	f.Add([]byte(strings.Repeat("0a", 32) + "\n"))

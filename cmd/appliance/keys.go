@@ -18,7 +18,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"countroom/games/house"
 	"countroom/hardware/signer"
+	"countroom/ledger/store"
 	"countroom/ledger/system"
 	"countroom/ledger/tlog"
 	"countroom/rngcert/chance"
@@ -55,6 +57,7 @@ type keys struct {
 	checkpoint, seeds, exports signer.Signer
 	seal                       signer.Sealer
 	token, vault               [32]byte
+	oldest                     *house.Ratchet  // of the vault's periods, nil while there is none
 	more                       []signer.Signer // of the ring
 }
 
@@ -98,7 +101,46 @@ func openKeys(ctx context.Context, files Files, uris KeyURIs, dir string, founde
 			return k, err
 		}
 	}
-	return k, nil
+	if k.oldest, err = openRatchet(files, filepath.Join(dir, vaultPeriodKey)); errors.Is(err, fs.ErrNotExist) {
+		err = nil // whether there must be one the vault tells
+	}
+	return k, err
+}
+
+// vaultPeriodKey is the file with the key of the oldest period of the vault that
+// is needed still. It is the one key that changes by itself.
+const vaultPeriodKey = "vault-period.key"
+
+func openRatchet(files Files, path string) (*house.Ratchet, error) {
+	b, err := files.ReadPrivate(path)
+	if err != nil {
+		return nil, err
+	}
+	r, err := house.ParseRatchet(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &r, nil
+}
+
+// openPeriods holds the key of the vault's periods against a house's vault. A house
+// that has no periods yet, a new one or one from before there were any, gets its
+// first key.
+func (k *keys) openPeriods(files Files, dir string, st store.Getter, founded bool) error {
+	path := filepath.Join(dir, vaultPeriodKey)
+	if founded && k.oldest == nil && st.Head().Size == 0 {
+		return fmt.Errorf("%s is missing: a machine that joins gets it with the other keys", path)
+	}
+	if _, err := house.OpensVault(k.oldest, st.Vault); err != nil || k.oldest != nil {
+		return err
+	}
+	var first house.Ratchet
+	rand.Read(first.Key[:])
+	err := files.CreatePrivate(path, first.Text())
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		k.oldest, err = openRatchet(files, path)
+	}
+	return err
 }
 
 // openOrMake opens a key, or makes one where a new house has no file yet. Another

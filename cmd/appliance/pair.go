@@ -16,6 +16,7 @@ import (
 
 	"countroom/api/relay"
 	"countroom/games/house"
+	"countroom/games/subjects"
 	"countroom/ledger"
 	"countroom/ledger/replica"
 	"countroom/ledger/store"
@@ -99,7 +100,12 @@ func OpenPair(ctx context.Context, cfg Config, pc PairConfig) (_ *Pair, err erro
 	p.group = replica.NewStore(p.store)
 	p.group.Evidence = filepath.Join(cfg.Dir, "pair", "evidence")
 	p.group.OnApply(func(ctx context.Context, b replica.Batch) error {
-		return p.now().Ledger.Apply(ctx, ledger.Batch{Term: b.Term, Base: b.Base, At: b.At, Leaves: b.Leaves, Vault: b.Vault, Root: b.Root}, b.Checkpoint)
+		a := p.now()
+		if err := a.Ledger.Apply(ctx, ledger.Batch{Term: b.Term, Base: b.Base, At: b.At, Leaves: b.Leaves, Vault: b.Vault, Root: b.Root}, b.Checkpoint); err != nil {
+			return err
+		}
+		p.followPeriods(a, b.Leaves)
+		return nil
 	})
 	p.cfg.Node, p.cfg.pair = pc.Seat.Name, p
 	p.end = func(err error) { // unless the machine is being closed
@@ -136,6 +142,20 @@ func OpenPair(ctx context.Context, cfg Config, pc PairConfig) (_ *Pair, err erro
 		}
 	}()
 	return p, nil
+}
+
+// rewrapped is in each leaf that says that a period of the vault is over.
+var rewrapped = []byte(`"type":"` + (*subjects.Rewrapped)(nil).Type() + `"`)
+
+// followPeriods gives up a key of the vault's periods when the other machine has. One
+// that cannot be given up now is at the next start.
+func (p *Pair) followPeriods(a *Appliance, leaves [][]byte) {
+	if a.House == nil || !slices.ContainsFunc(leaves, func(leaf []byte) bool { return bytes.Contains(leaf, rewrapped) }) {
+		return
+	}
+	if err := a.House.FollowPeriods(); err != nil {
+		p.log.Error("a key of the vault's periods that are over is still here", "error", err)
+	}
 }
 
 // open opens the passive house.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -55,6 +56,9 @@ type RestoredHouse struct {
 	Head   tlog.Checkpoint
 	Last   entry.Time // of the last entry
 	Signed uint64     // largest size that is known to have been signed
+	// Over says that the vault is of a period that is over: what it has about players
+	// does not open any more.
+	Over bool
 
 	head store.Head
 }
@@ -167,8 +171,11 @@ func copyKeys(from, scratch string, names []string) (dir string, err error) {
 	if err := (disk{}).MkdirAll(dir); err != nil {
 		return "", err
 	}
-	for _, name := range names {
+	for _, name := range append(names, vaultPeriodKey) {
 		b, err := disk{}.ReadPrivate(filepath.Join(from, name))
+		if name == vaultPeriodKey && errors.Is(err, fs.ErrNotExist) {
+			continue // whether there must be one the vault tells
+		}
 		if err == nil {
 			err = disk{}.CreatePrivate(filepath.Join(dir, name), b)
 		}
@@ -288,6 +295,9 @@ func (r *Restoration) build(ctx context.Context, scratch string, in *backup.Veri
 	}
 	done.Summary, err = backup.Restore(ctx, st, house.Books(), in, func(sum backup.Summary) ([]store.Row, error) {
 		if err := k.own(st, done.Head.Origin); err != nil {
+			return nil, err
+		}
+		if done.Over, err = house.OpensVault(k.oldest, st.Vault); err != nil {
 			return nil, err
 		}
 		row, value, err := house.NoteRestored(k.vault, st.Vault, house.Restored{

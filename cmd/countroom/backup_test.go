@@ -305,14 +305,14 @@ func TestBackedUpWhileStanding(t *testing.T) {
 		t.Error("a store stands beside a guard that forbids it")
 	}
 	// A stranger's keys are refused, each for itself.
-	for _, name := range []string{"checkpoint.pem", "seeds.pem", "exports.pem", "vault.key"} {
+	for _, name := range []string{"checkpoint.pem", "seeds.pem", "exports.pem", "vault.key", "vault-period.key"} {
 		other := newServer(t)
 		other.start()
 		if err := other.signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
 		strange := filepath.Join(other.dir, "keys")
-		for _, k := range []string{"checkpoint.pem", "seeds.pem", "exports.pem", "vault.key", "seal.key", "token.key"} {
+		for _, k := range []string{"checkpoint.pem", "seeds.pem", "exports.pem", "vault.key", "vault-period.key", "seal.key", "token.key"} {
 			if k == name {
 				continue
 			}

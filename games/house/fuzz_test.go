@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"strings"
 	"testing"
 
 	"countroom/ledger/entry"
@@ -45,7 +46,7 @@ func FuzzToken(f *testing.F) {
 
 // A vault row opens to what was sealed, under its own key only.
 func FuzzVault(f *testing.F) {
-	v := newVault([32]byte{1})
+	v := newVaultOf(1)
 	key := v.name("player-id", "regular")
 	good := v.seal(key, []byte("a reference"))
 	f.Add(key, good)
@@ -71,6 +72,53 @@ func FuzzVault(f *testing.F) {
 }
 
 func newVaultOf(key byte) *vault {
-	v := newVault([32]byte{key})
-	return &v
+	return newVault([32]byte{key}, Ratchet{Key: [32]byte{key}})
+}
+
+// A ratchet's file is read as it was written, and nothing else is.
+func FuzzRatchet(f *testing.F) {
+	f.Add(Ratchet{Period: 7, Key: [32]byte{1, 2}}.Text())
+	f.Add([]byte("0 " + strings.Repeat("ab", 32)))
+	f.Add([]byte("00 " + strings.Repeat("ab", 32)))
+	f.Add([]byte("4294967296 " + strings.Repeat("ab", 32)))
+	f.Add([]byte("1 " + strings.Repeat("ab", 31)))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, file []byte) {
+		r, err := ParseRatchet(file)
+		if err != nil {
+			return
+		}
+		if text := strings.ToLower(strings.TrimSpace(string(file))) + "\n"; string(r.Text()) != text {
+			t.Fatalf("%q was read as %q", file, r.Text())
+		}
+	})
+}
+
+// A wrapped row opens to what was wrapped, under its own key and with the keys of
+// its period only, whatever period it says it is of.
+func FuzzWrapped(f *testing.F) {
+	v, later := newVaultOf(1), newVaultOf(1)
+	if err := later.forget(3, nil); err != nil {
+		f.Fatal(err)
+	}
+	key := v.name(kindSubject, "somebody")
+	good, err := v.wrap(key, []byte("a key"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(key, good)
+	f.Add(v.name(kindSubject, "another"), good)
+	f.Add(key, append([]byte{0, 0, 0, 5}, good[4:]...))
+	f.Add(key, append([]byte{255, 255, 255, 255}, good[4:]...))
+	f.Add(key, good[:20])
+	f.Add(key, good[:3])
+	f.Fuzz(func(t *testing.T, k string, sealed []byte) {
+		plain, err := v.unwrap(k, sealed)
+		if err == nil && (k != key || string(plain) != "a key") || err != nil && k == key && bytes.Equal(sealed, good) {
+			t.Fatalf("%q, %x: %q, %v", k, sealed, plain, err)
+		}
+		if plain, err := later.unwrap(k, sealed); err == nil {
+			t.Fatalf("%q, %x: two periods later it opens to %q", k, sealed, plain)
+		}
+	})
 }

@@ -21,6 +21,7 @@ import (
 	"countroom/games/players"
 	"countroom/games/rounds"
 	"countroom/games/slots"
+	"countroom/games/subjects"
 	"countroom/ledger"
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
@@ -88,8 +89,16 @@ type Config struct {
 	Production bool
 
 	TokenKey   [32]byte      // session tokens are MACs under it
-	VaultKey   [32]byte      // personal data is encrypted under it
+	VaultKey   [32]byte      // what of the vault is not about one player is encrypted under it
 	SessionAge time.Duration // default 12 hours
+
+	// VaultOldest is the key of the oldest period of the vault that is kept. What the
+	// keys of players are wrapped with follows from it.
+	VaultOldest Ratchet
+	// KeepVaultOldest puts another one in its place for good, durably; the key before
+	// must not be left anywhere.
+	KeepVaultOldest func(Ratchet) error
+	VaultPeriod     time.Duration // default RewrapEvery
 
 	// SuspendOnAlarm takes a game out of play when its monitor raises an alarm.
 	SuspendOnAlarm bool
@@ -101,7 +110,7 @@ type Config struct {
 type House struct {
 	cfg     Config
 	ledger  *ledger.Ledger
-	vault   vault
+	vault   *vault
 	seeds   seeds
 	ring    ring
 	sources sources
@@ -110,6 +119,9 @@ type House struct {
 	definitions map[string]*game // by game id: what can be enabled
 	machines    sync.Map         // maths hash → *game: what was ever enabled
 	enabled     sync.Map         // game id → *game: what was enabled last
+
+	rewrapping sync.Mutex    // one at a time
+	erased     atomic.Uint64 // how many players, since the start
 
 	sessions *recent[entry.UUID, *seat]
 	ids      *recent[string, entry.Ref]
@@ -148,11 +160,12 @@ func Books() ledger.Books {
 const (
 	roundsOf       ledger.Group = 'r'
 	transactionsOf ledger.Group = 't'
+	personOf       ledger.Group = 's' // what was recorded of him; with no reference, of anybody
 )
 
 // PlayerGroups are all index groups that a player's reference leads to entries
 // by.
-var PlayerGroups = []ledger.Group{roundsOf, transactionsOf}
+var PlayerGroups = []ledger.Group{roundsOf, transactionsOf, personOf}
 
 func index(dst []ledger.IndexRow, i uint64, r entry.Record) []ledger.IndexRow {
 	switch r := r.(type) {
@@ -164,6 +177,10 @@ func index(dst []ledger.IndexRow, i uint64, r entry.Record) []ledger.IndexRow {
 		return append(dst, ledger.IndexRow{Group: transactionsOf, Name: r.Player, Index: i})
 	case *wallet.Withdrawn:
 		return append(dst, ledger.IndexRow{Group: transactionsOf, Name: r.Player, Index: i})
+	case *subjects.Erased:
+		return append(dst, ledger.IndexRow{Group: personOf, Name: r.Player, Index: i})
+	case *subjects.Recorded:
+		return append(dst, ledger.IndexRow{Group: personOf, Name: r.Player, Index: i}, ledger.IndexRow{Group: personOf, Index: i})
 	}
 	return dst
 }
@@ -195,6 +212,9 @@ func Open(ctx context.Context, l *ledger.Ledger, cfg Config) (*House, error) {
 	if cfg.SessionAge < time.Microsecond || cfg.SessionAge > players.SessionLongest {
 		return nil, fmt.Errorf("session age %v: expected at most %v", cfg.SessionAge, players.SessionLongest)
 	}
+	if cfg.VaultPeriod == 0 {
+		cfg.VaultPeriod = RewrapEvery
+	}
 	if cfg.TendSources == 0 {
 		cfg.TendSources = tendEvery
 	}
@@ -202,7 +222,7 @@ func Open(ctx context.Context, l *ledger.Ledger, cfg Config) (*House, error) {
 		cfg.Log = slog.Default()
 	}
 	h := &House{
-		cfg: cfg, ledger: l, vault: newVault(cfg.VaultKey), definitions: map[string]*game{},
+		cfg: cfg, ledger: l, vault: newVault(cfg.VaultKey, cfg.VaultOldest), definitions: map[string]*game{},
 		sessions: newRecent[entry.UUID, *seat](1 << 17), ids: newRecent[string, entry.Ref](1 << 17),
 		quit: make(chan struct{}),
 	}
@@ -278,14 +298,18 @@ func (h *House) start(ctx context.Context, planned bool) error {
 			games = append(games, h.enabling("house", h.definitions[d.ID], "first start"))
 		}
 	}
-	_, err = h.ledger.Update(ctx, ledger.Command{Reads: []string{system.StateKey, noise.StateKey}, Run: func(tx *ledger.Tx) error {
-		if tx.Size() == 0 {
+	_, err = h.ledger.Update(ctx, ledger.Command{Reads: []string{system.StateKey, noise.StateKey, subjects.StateKey, vaultPeriod, vaultRewrapping}, Run: func(tx *ledger.Tx) error {
+		fresh := tx.Size() == 0
+		if fresh {
 			if _, err := tx.Append(&system.HouseCreated{Header: byHouse(), Format: system.Format, Keys: h.cfg.Keys, Origin: h.cfg.Origin}); err != nil {
 				return err
 			}
 			tx.PutVault(vaultCheck, checkRow)
 		}
 		if _, err := tx.Append(h.active(tx.Size(), signed, reason)); err != nil {
+			return err
+		}
+		if err := h.beginPeriods(tx, fresh); err != nil {
 			return err
 		}
 		for _, enabling := range games {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"countroom/games/subjects"
 	"countroom/ledger"
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
@@ -189,6 +190,8 @@ func (h *House) Approve(ctx context.Context, r officers.Approved, words Words) (
 	var vaultKey string
 	var sealed []byte
 	switch k := r.(type) {
+	case *subjects.Erased:
+		return h.erase(ctx, k)
 	case *keys.Introduced:
 		if h.ring.signer(k.Public) == nil { // or nobody could sign from then on
 			return ledger.Receipt{}, fmt.Errorf("%s key %s: %w", k.Role, k.Public, ErrKeyAbsent)
@@ -201,15 +204,22 @@ func (h *House) Approve(ctx context.Context, r officers.Approved, words Words) (
 		vaultKey = h.vault.name("reason", string(reason[:]))
 		sealed = h.vault.seal(vaultKey, append(words.Salt[:], words.Text...))
 	}
+	defer h.seeds.rouse() // it may have decided about an epoch
+	return h.approved(ctx, r, []string{keys.RingKey, epoch.StateKey}, func(tx *ledger.Tx) {
+		if vaultKey != "" {
+			tx.PutVault(vaultKey, sealed)
+		}
+	})
+}
+
+// approved appends an entry that officers approved of, and what goes beside it.
+func (h *House) approved(ctx context.Context, r officers.Approved, reads []string, beside func(*ledger.Tx)) (ledger.Receipt, error) {
 	actor, msg := officers.Actor(r), officers.Message(h.cfg.Origin, r.Type(), r.Subject())
 	key := entry.Commitment([32]byte{}, string(msg))
 	req := Request{Key: r.Type() + " " + hex.EncodeToString(key[:]), Method: "POST", Path: "/approved", Principal: actor, Body: msg}
 	*r.Head() = entry.Header{Actor: actor}
-	defer h.seeds.rouse() // it may have decided about an epoch
-	return h.update(ctx, ledger.Command{Reads: []string{officers.RosterKey, keys.RingKey, epoch.StateKey}, Request: req.entry(operatorScope), Run: func(tx *ledger.Tx) error {
-		if vaultKey != "" {
-			tx.PutVault(vaultKey, sealed)
-		}
+	return h.update(ctx, ledger.Command{Reads: append(reads, officers.RosterKey), Request: req.entry(operatorScope), Run: func(tx *ledger.Tx) error {
+		beside(tx)
 		_, err := tx.Answer(r)
 		return err
 	}})

@@ -8,6 +8,7 @@ import (
 	"countroom/games/certificates"
 	"countroom/games/players"
 	"countroom/games/rounds"
+	"countroom/games/subjects"
 	"countroom/ledger"
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
@@ -24,24 +25,22 @@ func (h *House) player(ctx context.Context, id string) (entry.Ref, error) {
 	if ref, ok := h.ids.get(id); ok {
 		return ref, nil
 	}
-	key := h.vault.name("player-id", id)
+	key := h.vault.idRow(id)
+	erased := h.erased.Load()
 	var ref entry.Ref
-	err := h.ledger.View(ctx, func(rows book.Reader) error {
-		row := book.Get[ledger.VaultRow](rows, key)
-		if row == nil || row.Value == nil {
+	err := h.ledger.View(ctx, func(rows book.Reader) (err error) {
+		row := vaultRow(rows, key)
+		if row == nil {
 			return players.ErrUnknownPlayer
 		}
-		plain, err := h.vault.open(key, row.Value)
-		if err == nil && len(plain) != len(ref) {
-			err = fmt.Errorf("%s: %w", key, errVault)
-		}
-		if err == nil {
-			ref = entry.Ref(plain)
-		}
+		ref, err = h.vault.ref(key, row)
 		return err
 	})
 	if err == nil {
 		h.ids.put(id, ref)
+		if h.erased.Load() != erased { // it may have been this one
+			h.ids.drop(id)
+		}
 	}
 	return ref, err
 }
@@ -49,15 +48,19 @@ func (h *House) player(ctx context.Context, id string) (entry.Ref, error) {
 // CreatePlayer opens an account under an operator's pseudonym.
 func (h *House) CreatePlayer(ctx context.Context, req Request, id string, currency money.Currency) (ledger.Receipt, error) {
 	ref := entry.Ref(random[[16]byte]())
-	byID, byRef := h.vault.name("player-id", id), h.vault.name("player", ref.String())
-	sealedRef, sealedID := h.vault.seal(byID, ref[:]), h.vault.seal(byRef, []byte(id))
-	return h.update(ctx, ledger.Command{Reads: []string{byID, players.PlayerKey(ref)}, Request: req.entry(operatorScope), Run: func(tx *ledger.Tx) error {
-		if row := book.Get[ledger.VaultRow](tx, byID); row != nil && row.Value != nil {
+	byID := h.vault.idRow(id)
+	return h.update(ctx, ledger.Command{Reads: []string{byID, players.PlayerKey(ref), subjects.StateKey}, Request: req.entry(operatorScope), Run: func(tx *ledger.Tx) error {
+		if row := vaultRow(tx, byID); row != nil && !h.vault.over(row) {
 			return ErrPlayerExists
 		}
-		tx.PutVault(byID, sealedRef)
-		tx.PutVault(byRef, sealedID)
-		_, err := tx.Answer(&players.Created{Header: byOperator(), Currency: currency, Player: ref})
+		rows, err := h.vault.seat(ref, id) // here: who wraps rows anew sees what the writer did before
+		if err != nil {
+			return err
+		}
+		tx.PutVault(byID, rows.id)
+		tx.PutVault(h.vault.playerRow(ref), rows.player)
+		tx.PutVault(h.vault.subjectRow(ref), rows.subject)
+		_, err = tx.Answer(&players.Created{Header: byOperator(), Currency: currency, Player: ref})
 		return err
 	}})
 }
@@ -117,8 +120,10 @@ func (h *House) SetPlayerState(ctx context.Context, req Request, id string, stat
 	if err != nil {
 		return h.Refuse(ctx, req, nil, err)
 	}
-	commitment, key, sealed := h.reason(words)
-	return h.update(ctx, ledger.Command{Reads: []string{players.PlayerKey(ref)}, Request: req.entry(operatorScope), Run: func(tx *ledger.Tx) error {
+	salt := random[[32]byte]()
+	commitment := entry.Commitment(salt, words)
+	subject := h.vault.subjectRow(ref)
+	return h.update(ctx, ledger.Command{Reads: []string{players.PlayerKey(ref), subject}, Request: req.entry(operatorScope), Run: func(tx *ledger.Tx) error {
 		p, err := players.Find(tx, ref)
 		if err != nil {
 			return err
@@ -126,7 +131,17 @@ func (h *House) SetPlayerState(ctx context.Context, req Request, id string, stat
 		if err := p.Change(state); err != nil {
 			return err
 		}
-		tx.PutVault(key, sealed)
+		key, sealed := h.vault.name("reason", string(commitment[:])), append(salt[:], words...)
+		if row := vaultRow(tx, subject); row != nil {
+			own, err := h.vault.personal(subject, row)
+			if err != nil {
+				return err
+			}
+			key = h.vault.wordsRow(ref, commitment)
+			tx.PutVault(key, own.seal(key, sealed))
+		} else { // as an older house had it, until its rows are moved
+			tx.PutVault(key, h.vault.seal(key, sealed))
+		}
 		_, err = tx.Answer(&players.StateChanged{Header: byOperator(), Player: ref, Reason: commitment, State: state})
 		return err
 	}})

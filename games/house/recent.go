@@ -2,8 +2,8 @@ package house
 
 import "sync"
 
-// recent remembers facts that never change, the ones used lately, in bounded
-// memory: when the young generation is full the old one is forgotten.
+// recent remembers facts that hold until they are dropped, the ones used lately, in
+// bounded memory: when the young generation is full the old one is forgotten.
 type recent[K comparable, V any] struct {
 	mu         sync.RWMutex
 	young, old map[K]V
@@ -23,17 +23,34 @@ func (r *recent[K, V]) get(k K) (V, bool) {
 	}
 	v, ok = r.old[k]
 	r.mu.RUnlock()
-	if ok {
-		r.put(k, v)
+	if !ok {
+		return v, false
 	}
-	return v, ok
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.old[k]; ok { // it was not dropped meanwhile
+		r.keep(k, v)
+	}
+	return v, true
 }
 
 func (r *recent[K, V]) put(k K, v V) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.keep(k, v)
+}
+
+func (r *recent[K, V]) keep(k K, v V) {
 	if len(r.young) >= r.limit {
 		r.old, r.young = r.young, make(map[K]V, r.limit/4)
 	}
 	r.young[k] = v
+}
+
+// drop forgets a fact.
+func (r *recent[K, V]) drop(k K) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.young, k)
+	delete(r.old, k)
 }

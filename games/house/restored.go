@@ -29,7 +29,7 @@ const vaultRestored = "vault/restored"
 // vault of the restored log is read through get; an error says that the key is
 // not that vault's.
 func NoteRestored(key [32]byte, get func(key []byte) ([]byte, error), r Restored) (row string, value []byte, err error) {
-	v := newVault(key)
+	v := newVault(key, Ratchet{})
 	check, err := get([]byte(vaultCheck))
 	if err != nil {
 		return "", nil, err
@@ -42,6 +42,31 @@ func NoteRestored(key [32]byte, get func(key []byte) ([]byte, error), r Restored
 		return "", nil, err
 	}
 	return vaultRestored, v.seal(vaultRestored, plain), nil
+}
+
+// OpensVault tells whether a key of periods belongs to a vault, whose rows are read
+// through get, or whether the vault's period is over. Without a key (nil) the vault
+// must be of a house from before there were periods.
+func OpensVault(oldest *Ratchet, get func(key []byte) ([]byte, error)) (over bool, err error) {
+	for _, key := range []string{vaultPeriod, vaultRewrapping} {
+		row, err := get([]byte(key))
+		if err != nil {
+			return false, err
+		}
+		if row == nil {
+			continue
+		}
+		if oldest == nil {
+			return false, errors.New("keys/vault-period.key is missing: restore the key file that belongs to this log, as it is now, or copy it from the other machine of the pair")
+		}
+		switch _, err := newVault([32]byte{}, *oldest).unwrap(key, row); {
+		case errors.Is(err, ErrPeriodOver):
+			over = true
+		case err != nil:
+			return false, fmt.Errorf("%w: %w", errPeriodKey, err)
+		}
+	}
+	return over, nil
 }
 
 // check tells whether the vault's key is the one that the row vaultCheck was

@@ -20,7 +20,7 @@ func (h *House) load(ctx context.Context) error {
 	if h.ledger.Size() == 0 {
 		return nil
 	}
-	for _, check := range []func(context.Context) error{h.checkIdentity, h.checkVault, h.loadGames} {
+	for _, check := range []func(context.Context) error{h.checkIdentity, h.checkVault, h.checkPeriods, h.loadGames} {
 		if err := check(ctx); err != nil {
 			return err
 		}
@@ -61,7 +61,8 @@ func (h *House) begin(ctx context.Context, planned bool) error {
 	if err := h.monitors.begin(ctx); err != nil {
 		return fmt.Errorf("monitors of chance: %w", err)
 	}
-	h.done.Add(2)
+	h.done.Add(3)
+	go h.keepVault()
 	go h.seeds.tend()
 	go h.monitors.tend()
 	if h.cfg.External.Policy != epoch.PolicyNone || h.seeds.waits.Load() > 0 || h.seeds.anySealed() {

@@ -68,7 +68,7 @@ func TestTheOperatorsWordsAreNowhereInPlain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if kinds["player-id"] != 1 || kinds["player"] != 1 || kinds["reason"] != 5 { // the fifth: "first start"
+	if kinds["player-id"] != 1 || kinds["player"] != 1 || kinds["subject"] != 1 || kinds["words"] != 2 || kinds["reason"] != 3 { // the third: "first start"
 		t.Errorf("the vault holds %v", kinds)
 	}
 	err = snapshot.ScanRows(nil, func(r store.Row) error {

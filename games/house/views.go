@@ -7,6 +7,7 @@ import (
 	"countroom/games/players"
 	"countroom/games/rounds"
 	"countroom/games/slots"
+	"countroom/games/subjects"
 	"countroom/ledger"
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
@@ -113,6 +114,10 @@ func (h *House) Owner(leaf []byte) (ref entry.Ref, ok bool, err error) {
 	case *players.StateChanged:
 		return r.Player, true, nil
 	case *players.NonceSet:
+		return r.Player, true, nil
+	case *subjects.Recorded:
+		return r.Player, true, nil
+	case *subjects.Erased:
 		return r.Player, true, nil
 	case *rounds.Displayed:
 		return r.Player, true, nil

@@ -10,7 +10,10 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -82,6 +85,15 @@ func Open(t testing.TB, dir string, options ...func(*ledger.Config, *house.Confi
 		Origin: Origin, Node: "test", Release: "test", Games: []*slots.Definition{slots.Bundled()},
 		Seeds: seeds, Exports: exports, Sealer: sealer{}, Secret: secrets(pool), Log: log,
 		TokenKey: sha256.Sum256([]byte("token key of tests")), VaultKey: sha256.Sum256([]byte("vault key of tests")),
+	}
+	periods := filepath.Join(dir, "vault-period.key")
+	hc.KeepVaultOldest = func(r house.Ratchet) error { return os.WriteFile(periods, r.Text(), 0o600) }
+	if b, err := os.ReadFile(periods); errors.Is(err, fs.ErrNotExist) {
+		hc.VaultOldest = house.Ratchet{Key: sha256.Sum256([]byte("first period of tests"))}
+	} else {
+		must(err)
+		hc.VaultOldest, err = house.ParseRatchet(b)
+		must(err)
 	}
 	for _, o := range options {
 		o(&lc, &hc)
