@@ -139,6 +139,7 @@ func (s *Server) routes(metrics http.Handler) []*route {
 		{"POST", "/v1/players/{id}/deposits", s.deposit},
 		{"POST", "/v1/players/{id}/withdrawals", s.withdraw},
 		{"POST", "/v1/players/{id}/state", s.setPlayerState},
+		{"PUT", "/v1/players/{id}/subject", s.recordSubject},
 		{"POST", "/v1/sessions", s.openSession},
 		{"POST", "/v1/sessions/{id}/close", s.closeSession},
 		{"POST", "/v1/spins", s.spin},
@@ -147,6 +148,7 @@ func (s *Server) routes(metrics http.Handler) []*route {
 		{"POST", "/v1/games/{id}/state", s.setGameState},
 
 		{"GET", "/v1/players/{id}", s.getPlayer},
+		{"GET", "/v1/players/{id}/subject", s.getSubject},
 		{"GET", "/v1/players/{id}/rounds", s.listRounds},
 		{"GET", "/v1/players/{id}/transactions", s.listTransactions},
 		{"GET", "/v1/rounds/{id}", s.getRound},

@@ -14,7 +14,7 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// byOperator reads an operator's POST.
+// byOperator reads an operator's command.
 func (s *Server) byOperator(c echo.Context, bodyNeeded bool) (*command, error) {
 	if err := s.admit(c, operator); err != nil {
 		return nil, err
@@ -83,6 +83,19 @@ func (s *Server) setPlayerState(c echo.Context) error {
 	reason := cmd.words("reason")
 	return s.carryOut(c, cmd, func(ctx context.Context) (ledger.Receipt, error) {
 		return s.house.SetPlayerState(ctx, cmd.req, id, state, reason)
+	}, nil)
+}
+
+// recordSubject: PUT /v1/players/{id}/subject.
+func (s *Server) recordSubject(c echo.Context) error {
+	cmd, err := s.byOperator(c, true)
+	if err != nil {
+		return err
+	}
+	defer cmd.done()
+	id, list := cmd.pathPlayer(c), cmd.attributes("values")
+	return s.carryOut(c, cmd, func(ctx context.Context) (ledger.Receipt, error) {
+		return s.house.RecordSubject(ctx, cmd.req, id, list)
 	}, nil)
 }
 

@@ -115,7 +115,7 @@ func TestTheDocsCommandsWork(t *testing.T) {
 	if a := run("getDisputePack"); a.status != 200 { // its body went into a file
 		t.Errorf("getDisputePack: %d", a.status)
 	}
-	for _, id := range []string{"claimDisplayed", "withdraw", "setNonce", "closeSession", "setPlayerState", "setGameState"} {
+	for _, id := range []string{"claimDisplayed", "withdraw", "setNonce", "recordSubject", "closeSession", "setPlayerState", "setGameState"} {
 		w.accepted(run(id).want(201))
 	}
 	made := run("createExport").want(201)

@@ -37,6 +37,10 @@ var shown = map[string]struct {
 	"house.ErrToken":            {house.ErrToken, "unauthorized", 401},
 	"house.ErrKeyAbsent":        {house.ErrKeyAbsent, "internal-error", 500}, // of commands on the machine itself
 	"house.ErrWords":            {house.ErrWords, "internal-error", 500},
+	"house.ErrPeriodOver":       {house.ErrPeriodOver, "player-lost", 409},
+	"house.ErrMoving":           {house.ErrMoving, "vault-moving", 503},
+	"house.ErrAttributes":       {house.ErrAttributes, "too-many-attributes", 409},
+	"house.ErrNotClosed":        {house.ErrNotClosed, "internal-error", 500}, // of commands on the machine itself
 	"house.ErrGameState":        {house.ErrGameState, "game-unchanged", 409},
 	"players.ErrUnknownPlayer":  {players.ErrUnknownPlayer, "unknown-player", 404},
 	"players.ErrSuspended":      {players.ErrSuspended, "player-suspended", 409},

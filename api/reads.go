@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -33,6 +34,44 @@ func (s *Server) getPlayer(c echo.Context) error {
 		return err
 	}
 	return writeJSON(c, appendPlayer(nil, &v))
+}
+
+// getSubject: GET /v1/players/{id}/subject.
+func (s *Server) getSubject(c echo.Context) error {
+	if err := s.admit(c, operator); err != nil {
+		return err
+	}
+	id := c.Param("id")
+	if !playerID.MatchString(id) {
+		return players.ErrUnknownPlayer
+	}
+	v, err := s.house.Subject(s.context(), id)
+	if err != nil {
+		return err
+	}
+	type attribute struct {
+		Attribute  string `json:"attribute"`
+		Commitment string `json:"commitment"`
+		Index      uint64 `json:"index"`
+		State      string `json:"state"`
+		Value      string `json:"value,omitempty"`
+	}
+	answer := struct {
+		ID         string      `json:"id"`
+		Attributes []attribute `json:"attributes"`
+		Player     string      `json:"player"`
+	}{v.ID, []attribute{}, v.Ref.String()}
+	for _, a := range v.Attributes {
+		if a.Why != nil {
+			s.log.Error("a value that the log has a commitment to is missing", "player", v.Ref, "attribute", a.Attribute, "entry", a.Index, "error", a.Why)
+		}
+		answer.Attributes = append(answer.Attributes, attribute{a.Attribute, hex.EncodeToString(a.Commitment[:]), a.Index, a.State, a.Value})
+	}
+	b, err := json.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	return writeJSON(c, b)
 }
 
 // listRounds: GET /v1/players/{id}/rounds.

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"countroom/games/house"
+	"countroom/games/subjects"
 	"countroom/ledger/entry"
 	"countroom/ledger/money"
 
@@ -234,6 +235,29 @@ func (cmd *command) words(name string) string {
 		n := utf8.RuneCountInString(s)
 		return n >= 1 && n <= 255
 	}, "1 to 255 printable characters")
+}
+
+// attributes reads an object of texts about a player. What it refuses it does not
+// repeat: it is personal.
+func (cmd *command) attributes(name string) (list []house.Attribute) {
+	v, found := cmd.field(name)
+	if !found {
+		return nil
+	}
+	if v.Kind != entry.KindObject || len(v.Members) < 1 || len(v.Members) > subjects.Most {
+		cmd.fail(name, fmt.Sprintf("an object of 1 to %d texts", subjects.Most))
+		return nil
+	}
+	for _, m := range v.Members {
+		switch {
+		case subjects.CheckAttribute(m.Name) != nil:
+			cmd.fail(name, "names of 1 to 32 lower-case letters, digits and '-', a letter first")
+		case m.Value.Kind != entry.KindString || subjects.CheckValue(m.Value.Text) != nil:
+			cmd.fail(name+"."+m.Name, fmt.Sprintf("a text of 1 to %d bytes", subjects.ValueMost))
+		}
+		list = append(list, house.Attribute{Name: m.Name, Value: m.Value.Text})
+	}
+	return list
 }
 
 // clip keeps what is repeated to the client short.
