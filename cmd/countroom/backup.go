@@ -44,6 +44,12 @@ from it, on paper or in a safe. These files are needed:
   keys/checkpoint.pem  keys/seeds.pem  keys/exports.pem
   keys/seal.key        keys/token.key  keys/vault.key
 
+and keys/vault-period.key, which changes by itself: copy it anew after each
+countroom subjects rewrap, and each time the house begins a period of its vault
+(--vault-period), and destroy the copies from before. A back-up from before the
+period before the present one is not restored whole: nobody can find its players
+again.
+
 Of a key in a device there is no file: it is backed up, or cloned, by the device's
 own means.
 

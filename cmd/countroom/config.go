@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"countroom/cmd/appliance"
+	"countroom/games/house"
 	"countroom/ledger/entry"
 	"countroom/rngcert/epoch"
 
@@ -64,7 +65,10 @@ type config struct {
 
 	Production bool          `yaml:"production"`
 	SessionAge time.Duration `yaml:"session_age"`
-	Epoch      struct {
+	Vault      struct {
+		Period time.Duration `yaml:"period"`
+	} `yaml:"vault"`
+	Epoch struct {
 		Age         time.Duration `yaml:"age"`
 		Draws       uint64        `yaml:"draws"`
 		RevealDelay time.Duration `yaml:"reveal_delay"`
@@ -94,6 +98,7 @@ func defaults() *config {
 	c.Epoch.Age, c.Epoch.Draws, c.Epoch.RevealDelay = epoch.Default.Age(), epoch.Default.Draws, epoch.Default.RevealDelay()
 	c.External = external{Policy: epoch.PolicyNone, OnFailure: onFailureStop, Patience: 30 * time.Second}
 	c.Pair.Hold = 5 * time.Second
+	c.Vault.Period = house.RewrapEvery
 	return c
 }
 
@@ -133,6 +138,7 @@ func (c *config) options() []option {
 		{"entropy-minimum", "independent sources that must be healthy; 1 is a demonstration", &c.Entropy.Minimum},
 		{"production", "enter production at the next start, for ever: games then need a laboratory's certificate", &c.Production},
 		{"session-age", "how long a player session lives", &c.SessionAge},
+		{"vault-period", "how often the keys of players are wrapped anew; back-ups older than the period before open nobody's data", &c.Vault.Period},
 		{"epoch-age", "longest life of a seed epoch, at most 10m", &c.Epoch.Age},
 		{"epoch-draws", "most draws of a seed epoch, at most 1048576", &c.Epoch.Draws},
 		{"epoch-reveal-delay", "time from the end of an epoch to the reveal of its seed", &c.Epoch.RevealDelay},
@@ -394,6 +400,9 @@ func (c *config) check() error {
 	}
 	if c.SessionAge < time.Second || c.SessionAge > 30*24*time.Hour {
 		return fmt.Errorf("session_age: %v: expected 1s to 720h", c.SessionAge)
+	}
+	if c.Vault.Period < time.Hour || c.Vault.Period > 366*24*time.Hour {
+		return fmt.Errorf("vault.period: %v: expected 1h to 8784h", c.Vault.Period)
 	}
 	if c.Pair.Hold < 100*time.Millisecond || c.Pair.Hold > 15*time.Second {
 		return fmt.Errorf("pair.hold: %v: expected 100ms to 15s", c.Pair.Hold)

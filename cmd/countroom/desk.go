@@ -167,6 +167,7 @@ func (d *door) desk(mux *http.ServeMux, c *config) {
 		return certificatesAnswer{production, list}, err
 	})
 	exportsDesk(answer)
+	d.subjectsDesk(mux, answer)
 	answer("POST /selfcheck", func(ctx context.Context, r *room, _ []byte) (any, error) {
 		return r.House.SelfCheck(ctx, certificates.Asked)
 	})

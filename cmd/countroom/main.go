@@ -47,7 +47,7 @@ Check what it did: countroom-verify log http://127.0.0.1:8080 --vkey DIR/log.vke
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(serveCommand(), pairCommand(), mirrorCommand(), backupCommand(), restoreCommand(), configCommand(), officersCommand(), keysCommand(), seedsCommand(), gamesCommand(), rngCommand(), certificatesCommand(), exportCommand(), certifySpanCommand(), vaultCommand(), selfcheckCommand(), versionCommand())
+	c.AddCommand(serveCommand(), pairCommand(), mirrorCommand(), backupCommand(), restoreCommand(), configCommand(), officersCommand(), keysCommand(), seedsCommand(), gamesCommand(), rngCommand(), certificatesCommand(), exportCommand(), certifySpanCommand(), vaultCommand(), subjectsCommand(), selfcheckCommand(), versionCommand())
 	c.CompletionOptions.HiddenDefaultCmd = true
 	return c
 }

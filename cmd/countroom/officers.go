@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"countroom/games/house"
+	"countroom/games/subjects"
 	"countroom/hardware/signer"
 	"countroom/ledger/entry"
 	"countroom/ledger/keys"
@@ -32,7 +33,7 @@ func printJSON(w io.Writer, v any) error {
 func officersCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "officers",
-		Short: "The people of whom two must approve of exchanging keys",
+		Short: "The people of whom two must approve of exchanging keys, of giving up a seed, of erasing a player",
 		Long: `Officers are people with keys of their own, kept off the house's machine. What takes
 two of them goes by files: a proposal, which says what would be done; an approval,
 which each officer signs where his key is; and submit, which does it.`,
@@ -152,6 +153,9 @@ func officerApprove() *cobra.Command {
 		}
 		if _, ok := r.(*decision.Abandoned); ok {
 			fmt.Fprintln(c.ErrOrStderr(), "  its secret is given up: what was drawn from it is UNPROVABLE for ever")
+		}
+		if _, ok := r.(*subjects.Erased); ok {
+			fmt.Fprintln(c.ErrOrStderr(), "  all that the house knows of him is erased for ever")
 		}
 		if k, ok := r.(*keys.Introduced); ok && keys.Demo(k.Assurance) {
 			fmt.Fprintln(c.ErrOrStderr(), "  the new key is in a file: a DEMONSTRATION key")

@@ -27,6 +27,7 @@ copied from --keys DIR, each readable by its owner alone:
 
   checkpoint.pem  seeds.pem  exports.pem  seal.key  token.key  vault.key
 
+and vault-period.key, which changes with each period of the vault.
 Those that are in devices are named by the settings keys.… of --config or of the
 environment, as for countroom serve.
 
@@ -83,6 +84,9 @@ it was restored from (house.restored).`,
 			done.Head.Origin, *data, done.Head.Size, done.Head.Root, done.Last, done.Rows, done.Digest)
 		if done.Signed > done.Head.Size {
 			fmt.Fprintf(out, "ROLLED BACK: the house signed at least %d entries more; the first start says so in the log.\n", done.Signed-done.Head.Size)
+		}
+		if done.Over {
+			fmt.Fprintln(out, "LOST: this back-up's vault is of a period that is over. Log and money are whole, but no player's id or data opens any more.")
 		}
 		fmt.Fprintf(out, "Not in a back-up: entries signed after %s, of which nothing here can tell; keys; credentials, which a\nstart makes anew where there are none.\n", done.Last)
 		return nil

@@ -107,7 +107,7 @@ func (c *config) house(log *slog.Logger) (appliance.Config, error) {
 	rel, err := release()
 	return appliance.Config{
 		Dir: c.Data, Origin: c.Origin, Node: c.Node, Release: rel, Keys: c.keys(), Signatures: c.Signatures, Escrow: c.escrow(), Witnesses: c.cosign(),
-		Limits: c.limits(), External: outside, SessionAge: c.SessionAge, QueueMost: c.QueueMost, Reserve: c.ReserveMiB << 20, Log: log,
+		Limits: c.limits(), External: outside, SessionAge: c.SessionAge, VaultPeriod: c.Vault.Period, QueueMost: c.QueueMost, Reserve: c.ReserveMiB << 20, Log: log,
 		Postgres: c.Store, SuspendOnAlarm: c.Chance.Suspend, LeafHashes: c.Trillian.Listen != "", Entropy: c.Entropy.Sources, EntropyMinimum: c.Entropy.Minimum,
 		Look: c.look, Production: c.Production, Machine: underneath,
 	}, err
