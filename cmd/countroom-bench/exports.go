@@ -25,22 +25,22 @@ func exports(ctx context.Context, a *appliance.Appliance, tmp string) error {
 		}
 		defer os.Remove(f.Name())
 		defer f.Close()
-		began := time.Now()
+		began, cpu := time.Now(), cpuTime()
 		stop := peak()
 		sum, err := export.Write(ctx, f, records, export.Request{Range: export.Range{To: to}, Checkpoint: records.Checkpoint()}, export.Options{Sign: records.Sign, Scratch: tmp})
 		if err != nil {
 			return err
 		}
-		wrote, heap := time.Since(began), stop()
-		began = time.Now()
+		wrote, used, heap := time.Since(began), cpuTime()-cpu, stop()
+		began, cpu = time.Now(), cpuTime()
 		stop = peak()
 		if _, err := export.Check(ctx, f, sum.Bytes, export.CheckOptions{VKey: a.Ledger.VKey()}); err != nil {
 			return err
 		}
-		checked, heapChecked := time.Since(began), stop()
+		checked, usedChecked, heapChecked := time.Since(began), cpuTime()-cpu, stop()
 		mb := float64(sum.Bytes) / 1e6
-		fmt.Printf("  %8d entries, %6.0f MB  written %5.0f MB/s, %4.0f MB of heap  checked %5.0f MB/s, %4.0f MB of heap\n",
-			to, mb, mb/wrote.Seconds(), heap, mb/checked.Seconds(), heapChecked)
+		fmt.Printf("  %8d entries, %6.0f MB  written %5.0f MB/s, %4.0f per CPU second, %4.0f MB of heap  checked %5.0f MB/s, %4.0f per CPU second, %4.0f MB of heap\n",
+			to, mb, mb/wrote.Seconds(), mb/used.Seconds(), heap, mb/checked.Seconds(), mb/usedChecked.Seconds(), heapChecked)
 	}
 	return nil
 }

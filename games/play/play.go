@@ -48,7 +48,7 @@ func (p *Play) Displayed(m *slots.Machine, r *rounds.Settled) [32]byte {
 	b = append(b, `","payout":`...)
 	b = strconv.AppendInt(b, p.Payout, 10)
 	b = append(b, `,"round":"`...)
-	b = append(b, r.ID.String()...)
+	b = r.ID.Append(b)
 	b = append(b, `","screens":`...)
 	b = m.AppendScreens(b, &p.Shown)
 	b = append(b, `,"stake":`...)

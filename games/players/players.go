@@ -166,8 +166,10 @@ func (s *Session) Code(c *entry.Coder) {
 }
 
 // PlayerKey is the key of a player's row.
-func PlayerKey(ref entry.Ref) string {
-	return string(ref.Append(append(make([]byte, 0, 40), "player/"...)))
+func PlayerKey(ref entry.Ref) string { return string(appendPlayerKey(make([]byte, 0, 40), ref)) }
+
+func appendPlayerKey(dst []byte, ref entry.Ref) []byte {
+	return ref.Append(append(dst, "player/"...))
 }
 
 // SessionKey is the key of a session's row, and how a session is named as an
@@ -186,7 +188,7 @@ var Kinds = book.Kinds{
 
 // Find returns the player's row, whatever its state.
 func Find(rows book.Reader, ref entry.Ref) (*Player, error) {
-	p := book.Get[Player](rows, PlayerKey(ref))
+	p := book.Find[Player](rows, appendPlayerKey(make([]byte, 0, 40), ref))
 	if p == nil {
 		return nil, ErrUnknownPlayer
 	}

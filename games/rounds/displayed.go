@@ -1,10 +1,6 @@
 package rounds
 
-import (
-	"crypto/sha256"
-
-	"countroom/ledger/entry"
-)
+import "countroom/ledger/entry"
 
 // Displayed is what a client says its player saw of a round
 // ("round.displayed"): a claim, whose other side is Expected. Where the two
@@ -36,14 +32,3 @@ func (r *Displayed) Code(c *entry.Coder) {
 
 // Matches reports whether the player saw what the log has.
 func (r *Displayed) Matches() bool { return r.Displayed == r.Expected }
-
-// Showing ties a round and its player to the result that is to be displayed, in
-// 16 bytes that nobody can make of another round.
-func Showing(round entry.UUID, player entry.Ref, expected [32]byte) [16]byte {
-	var b [16 + 16 + 32]byte
-	copy(b[:16], round[:])
-	copy(b[16:32], player[:])
-	copy(b[32:], expected[:])
-	digest := sha256.Sum256(b[:])
-	return [16]byte(digest[:16])
-}

@@ -236,7 +236,7 @@ var Kinds = book.Kinds{
 
 // Playable returns the row of a game that is enabled.
 func Playable(rows book.Reader, game string) (*Game, error) {
-	g := book.Get[Game](rows, GameKey(game))
+	g := book.Find[Game](rows, append(append(make([]byte, 0, 40), "game/"...), game...))
 	switch {
 	case g == nil:
 		return nil, ErrUnknownGame

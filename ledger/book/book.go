@@ -43,6 +43,22 @@ func Get[T any, P interface {
 	return r.(P)
 }
 
+// Find is Get of a key that is not a string yet: rows in memory are found
+// without making it one.
+func Find[T any, P interface {
+	*T
+	Row
+}](rows Reader, key []byte) P {
+	m, ok := rows.(Memory)
+	if !ok {
+		return Get[T, P](rows, string(key))
+	}
+	if r := m[string(key)]; r != nil {
+		return r.(P)
+	}
+	return nil
+}
+
 // Kinds maps the first element of a key to an empty row of its book.
 type Kinds map[string]func() Row
 

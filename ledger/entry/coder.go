@@ -2,6 +2,8 @@ package entry
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"strconv"
 
 	"countroom/ledger/money"
@@ -231,20 +233,25 @@ func (c *Coder) Uint32(name string, v *uint32) {
 }
 
 func (c *Coder) digits() (uint64, bool) {
-	b, i := c.b, c.i
-	var n uint64
+	n, next, ok := digits(c.b, c.i)
+	c.i = next
+	return n, ok
+}
+
+// digits reads a canonical integer from b[i] on, and returns where it ends.
+func digits(b []byte, i int) (n uint64, next int, ok bool) {
+	start := i
 	for i < len(b) && b[i]-'0' <= 9 {
-		if i-c.i >= 16 {
-			return 0, false
+		if i-start >= 16 {
+			return 0, start, false
 		}
 		n = n*10 + uint64(b[i]-'0')
 		i++
 	}
-	if i == c.i || n > money.Max || b[c.i] == '0' && i-c.i > 1 {
-		return 0, false
+	if i == start || n > money.Max || b[start] == '0' && i-start > 1 {
+		return 0, start, false
 	}
-	c.i = i
-	return n, true
+	return n, i, true
 }
 
 // Pair visits an array of two integers below 2^32.
@@ -261,30 +268,25 @@ func (c *Coder) Pair(name string, a, b *uint32) {
 // readPair reads a pair at once, since rounds have many. If there is none it
 // leaves the reading where it was.
 func (c *Coder) readPair(name string, a, b *uint32) bool {
-	start := c.i
-	next := func(want byte) bool {
-		if c.i < len(c.b) && c.b[c.i] == want {
-			c.i++
-			return true
-		}
+	n := c.peek(name)
+	if n < 0 {
 		return false
 	}
-	if n := c.peek(name); n >= 0 {
-		c.i += n
-		if next('[') {
-			v, ok := c.digits()
-			if ok && v < 1<<32 && next(',') {
-				w, ok := c.digits()
-				if ok && w < 1<<32 && next(']') {
-					*a, *b = uint32(v), uint32(w)
-					c.comma = true
-					return true
-				}
-			}
-		}
+	in, i := c.b, c.i+n
+	if i >= len(in) || in[i] != '[' {
+		return false
 	}
-	c.i = start
-	return false
+	v, i, ok := digits(in, i+1)
+	if !ok || v >= 1<<32 || i >= len(in) || in[i] != ',' {
+		return false
+	}
+	w, i, ok := digits(in, i+1)
+	if !ok || w >= 1<<32 || i >= len(in) || in[i] != ']' {
+		return false
+	}
+	*a, *b = uint32(v), uint32(w)
+	c.i, c.comma = i+1, true
+	return true
 }
 
 // Bool visits true or false.
@@ -326,9 +328,10 @@ func (c *Coder) Text(name string, v *string, limit int) {
 	s, ok := c.quoted(name, limit)
 	switch {
 	case !ok:
+	case string(s) == *v && *v != "": // as an earlier reading, which looked at it
 	case !plainText(s):
 		c.fail(name, "plain ASCII characters")
-	case string(s) != *v:
+	default:
 		*v = string(s)
 	}
 }
@@ -347,9 +350,13 @@ func (c *Coder) Is(name, value string) {
 // quoted reads a string and returns what stands between the quotation marks,
 // aliasing the input. The caller demands a form in which nothing is escaped.
 func (c *Coder) quoted(name string, limit int) ([]byte, bool) {
-	if !c.name(name) || !c.byte(name, '"') {
+	if !c.name(name) {
 		return nil, false
 	}
+	if c.i >= len(c.b) || c.b[c.i] != '"' {
+		return nil, c.byte(name, '"')
+	}
+	c.i++
 	b := c.b[c.i:]
 	n := bytes.IndexByte(b, '"')
 	if n < 0 || n > limit {
@@ -406,12 +413,7 @@ func (c *Coder) Binary(name string, v *[]byte, limit int) {
 
 const hexDigits = "0123456789abcdef"
 
-func appendHex(dst, v []byte) []byte {
-	for _, b := range v {
-		dst = append(dst, hexDigits[b>>4], hexDigits[b&15])
-	}
-	return dst
-}
+func appendHex(dst, v []byte) []byte { return hex.AppendEncode(dst, v) }
 
 // unhex maps a lower-case hex digit to its value, anything else to 0xff.
 var unhex = func() (t [256]byte) {
@@ -424,7 +426,23 @@ var unhex = func() (t [256]byte) {
 	return
 }()
 
+// readHex reads eight digits at a time: a third of a round's leaf is hex.
 func readHex(dst, s []byte) bool {
+	const each = 0x0101010101010101
+	for len(dst) >= 4 {
+		w := binary.LittleEndian.Uint64(s)
+		// Of 0 to 9 the low half is the value, of a to f it is 9 less.
+		n := w&(0x0f*each) + w>>6&each*9
+		letter := (n + (0x80-10)*each) >> 7 & each
+		// What is no digit does not come back as it was, or leaves a value above 15.
+		if n&(0xf0*each)|((n+'0'*each+letter*('a'-'0'-10))^w) != 0 {
+			return false
+		}
+		n = (n<<4 | n>>8) & 0x00ff00ff00ff00ff
+		n = (n | n>>8) & 0x0000ffff0000ffff
+		binary.LittleEndian.PutUint32(dst, uint32(n|n>>16))
+		dst, s = dst[4:], s[8:]
+	}
 	for i := range dst {
 		hi, lo := unhex[s[2*i]], unhex[s[2*i+1]]
 		if hi|lo > 15 {

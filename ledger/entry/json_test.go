@@ -1,6 +1,8 @@
 package entry
 
 import (
+	"bytes"
+	"encoding/hex"
 	"errors"
 	"strings"
 	"testing"
@@ -44,5 +46,25 @@ func TestParseRefuses(t *testing.T) {
 	}
 	if _, err := Parse([]byte(strings.TrimSuffix(wide, ",") + "}")); !errors.Is(err, ErrJSON) {
 		t.Errorf("an object of %d names: %v", maxMembers+2, err)
+	}
+}
+
+// Hex is read eight digits at a time, which must refuse just what a digit at a
+// time refuses: every byte in every place.
+func TestHexReadsLowerCaseDigitsOnly(t *testing.T) {
+	for size := range 10 {
+		text := hex.EncodeToString(bytes.Repeat([]byte{0x9f, 0xa0, 0x4c}, 4)[:size])
+		for at := range text {
+			for b := range 256 {
+				s := []byte(text)
+				s[at] = byte(b)
+				got := make([]byte, size)
+				want, err := hex.DecodeString(string(s))
+				good := err == nil && string(s) == strings.ToLower(string(s))
+				if ok := readHex(got, s); ok != good || good && !bytes.Equal(got, want) {
+					t.Fatalf("%q: %x, %v; want %x, %v", s, got, ok, want, good)
+				}
+			}
+		}
 	}
 }

@@ -47,7 +47,8 @@ var Kinds = book.Kinds{"wallet": func() book.Row { return new(Account) }}
 
 // Balance returns what an account holds, zero when it was never used.
 func Balance(rows book.Reader, account string, currency money.Currency) int64 {
-	if a := book.Get[Account](rows, Key(account, currency)); a != nil {
+	key := append(append(make([]byte, 0, 80), "wallet/"...), account...)
+	if a := book.Find[Account](rows, append(append(key, '/'), currency...)); a != nil {
 		return a.Balance
 	}
 	return 0

@@ -762,7 +762,7 @@ func (k *checker) bindRange(in io.Reader, tables *Tables) error {
 			next++
 			return yield(next-1, line)
 		})
-	}, k.worker, func(b *batch, i int) error {
+	}, hashing(k.worker), func(b *batch, i int) error {
 		if err := leaves.Append(b.hashes[i][:], nil); err != nil {
 			return err
 		}
@@ -782,6 +782,17 @@ func (k *checker) bindRange(in io.Reader, tables *Tables) error {
 		return k.reject("range-proof", fmt.Sprintf("leaves and hashes that lead to the root %x", k.head.Root), hex.EncodeToString(root[:]))
 	}
 	return nil
+}
+
+// hashing has a worker take the hashes of leaves, too.
+func hashing(worker func() func(*batch)) func() func(*batch) {
+	return func() func(*batch) {
+		work := worker()
+		return func(b *batch) {
+			b.hash()
+			work(b)
+		}
+	}
 }
 
 // bindEach takes the leaves that a filter left, each under its own proof.

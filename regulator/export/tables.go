@@ -225,8 +225,8 @@ type Tables struct {
 	draws    map[uint64]*Draws
 	cash     map[money.Currency]*Cash
 	last     entry.Time
-	refs     map[entry.Ref]string
-	at       struct { // of the latest round, which the next one is likely to share
+	refs     map[entry.Ref]string // the accounts of players
+	at       struct {             // of the latest round, which the next one is likely to share
 		day  int64
 		text string
 	}
@@ -366,11 +366,12 @@ func (t *Tables) movement(index uint64, r *wallet.Movement, kind string, broken 
 
 // account takes the postings of an entry, and returns the player's row and his balance after it.
 func (t *Tables) account(ref entry.Ref, c money.Currency, postings []money.Posting, amount int64, broken func(rule, expected, found string) error) (*playerRow, int64, error) {
-	name := t.refs[ref]
-	if name == "" {
-		name = ref.String()
-		t.refs[ref] = name
+	account := t.refs[ref]
+	if account == "" {
+		account = wallet.Cash(ref)
+		t.refs[ref] = account
 	}
+	name := account[len("player/") : len(account)-len("/cash")]
 	own := -1
 	for i := range postings {
 		p := &postings[i]
@@ -386,7 +387,7 @@ func (t *Tables) account(ref entry.Ref, c money.Currency, postings []money.Posti
 			t.balances[k] = p.Balance
 		}
 	}
-	if own < 0 || len(postings) != 2 || postings[own].Account != "player/"+name+"/cash" || postings[own].Currency != c || postings[own].Amount != amount || postings[1-own].Amount != -amount {
+	if own < 0 || len(postings) != 2 || postings[own].Account != account || postings[own].Currency != c || postings[own].Amount != amount || postings[1-own].Amount != -amount {
 		return nil, 0, broken("postings", fmt.Sprintf("two, one of them of %d %s to the player %s", amount, c, name), fmt.Sprint(postings))
 	}
 	k := accountKey{name, c}

@@ -28,7 +28,7 @@ type bundle struct {
 	hashes  [tlog.TileWidth]tlog.Hash
 	records [tlog.TileWidth]entry.Record
 	played  [tlog.TileWidth]bool     // the round was recomputed from its draw
-	shown   [tlog.TileWidth][16]byte // what was to be displayed of it, if so
+	shown   [tlog.TileWidth][32]byte // what was to be displayed of it, if so
 	faults  []fault                  // what entries say that does not follow from themselves
 	bad     int                      // position of the first leaf that could not be decoded, or width
 	badErr  error
@@ -183,8 +183,8 @@ func checkTile(ctx context.Context, src Source, buf *[]byte, level int, n uint64
 }
 
 // round recomputes a round from its draw value and reports whether it could, and
-// what was to be displayed of it (rounds.Showing).
-func (p *player) round(games *machines, r *rounds.Settled, broken func(rule, expected, found string)) (played bool, shown [16]byte) {
+// what was to be displayed of it.
+func (p *player) round(games *machines, r *rounds.Settled, broken func(rule, expected, found string)) (played bool, shown [32]byte) {
 	if p.game == nil || p.enabled != r.Enabled {
 		if p.game, p.enabled = games.get(r.Enabled), r.Enabled; p.game == nil {
 			return false, shown
@@ -213,7 +213,7 @@ func (p *player) round(games *machines, r *rounds.Settled, broken func(rule, exp
 	if p.play.Payout != r.Payout.Amount {
 		broken("payout", strconv.FormatInt(p.play.Payout, 10), strconv.FormatInt(r.Payout.Amount, 10))
 	}
-	return true, rounds.Showing(r.ID, r.Player, p.play.Displayed(p.game.machine, r))
+	return true, p.play.Displayed(p.game.machine, r)
 }
 
 // clip keeps a report readable.

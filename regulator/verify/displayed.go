@@ -3,6 +3,7 @@ package verify
 import (
 	"encoding/hex"
 	"fmt"
+	"hash/maphash"
 	"strconv"
 
 	"countroom/games/rounds"
@@ -12,15 +13,24 @@ import (
 
 // displayed holds what the house says of what clients showed.
 type displayed struct {
-	results  *set              // rounds.Showing of every round so far
+	seed     maphash.Seed
 	differs  uint64            // claims that are not as the log has it
 	unanswer *rounds.Displayed // such a claim as the entry before, without its alarm yet
+}
+
+// showing is what is kept, beside its id, of what a player was to see of a round:
+// 64 bits under a seed that nobody knows who writes a log. Zero is of no round.
+func (d *displayed) showing(player entry.Ref, expected *[32]byte) uint64 {
+	var b [16 + 32]byte
+	copy(b[:16], player[:])
+	copy(b[16:], expected[:])
+	return maphash.Bytes(d.seed, b[:]) | 1
 }
 
 // claimed holds a claim against the rounds there were.
 func (r *replay) claimed(e *rounds.Displayed, broken func(rule, expected, found string)) {
 	// Of a round that cannot be recomputed it is not known what was to be seen.
-	if r.missed == 0 && !r.displayed.results.has(rounds.Showing(e.Round, e.Player, e.Expected)) {
+	if shown := r.ids.get(e.Round); r.missed == 0 && (shown == nil || *shown != r.displayed.showing(e.Player, &e.Expected)) {
 		broken("displayed-expected", "the displayed result of an earlier round of this player", hex.EncodeToString(e.Expected[:])+" of round "+e.Round.String())
 	}
 	if !e.Matches() {

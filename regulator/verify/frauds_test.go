@@ -244,7 +244,7 @@ func TestSumsDoNotWrap(t *testing.T) {
 
 // The set knows every key again, also those of a kind that a house could choose.
 func TestSet(t *testing.T) {
-	s := newSet()
+	s := newSet[int]()
 	key := func(i int) (k [16]byte) {
 		k[i%16] = byte(i >> 8)
 		k[(i+5)%16] ^= byte(i)
@@ -252,13 +252,21 @@ func TestSet(t *testing.T) {
 		return k
 	}
 	for i := range 100_000 {
-		if !s.add(key(i)) {
+		if s.get(key(i)) != nil {
+			t.Fatalf("key %d is in before it was added", i)
+		}
+		of, added := s.add(key(i))
+		if !added {
 			t.Fatalf("key %d was taken for another", i)
 		}
+		*of = i
 	}
 	for i := range 100_000 {
-		if s.add(key(i)) {
-			t.Fatalf("key %d was forgotten", i)
+		if of := s.get(key(i)); of == nil || *of != i {
+			t.Fatalf("key %d was forgotten, or is another's", i)
+		}
+		if of, added := s.add(key(i)); added || *of != i {
+			t.Fatalf("key %d was added again", i)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strconv"
 	"sync"
@@ -73,8 +74,8 @@ type replay struct {
 	software software
 	secrets  map[[32]byte]uint64 // revealed, with their epochs
 	last     entry.Time
-	ids      *set
-	keys     *set
+	ids      *set[uint64] // with what was to be seen of a round (displayed.showing)
+	keys     *set[struct{}]
 	draws    map[uint64]*draws // by epoch, until it is revealed
 	pages    pages
 	due      []secret // of closed epochs, in order
@@ -105,9 +106,9 @@ type secret struct {
 
 func newReplay(report *Report, opts Options, v note.Verifier, all []kept) *replay {
 	return &replay{
-		report: report, opts: opts, v: v, kept: all, chain: Chain{Origin: v.Name()}, rows: book.Memory{}, ids: newSet(), keys: newSet(), secrets: map[[32]byte]uint64{}, nonces: nonces{},
+		report: report, opts: opts, v: v, kept: all, chain: Chain{Origin: v.Name()}, rows: book.Memory{}, ids: newSet[uint64](), keys: newSet[struct{}](), secrets: map[[32]byte]uint64{}, nonces: nonces{},
 		opened: map[uint64]opened{}, draws: map[uint64]*draws{}, totals: map[totalsKey]*Totals{}, cash: map[string]*Cash{},
-		watch: monitor.NewWatch(), alarms: map[string]uint64{}, displayed: displayed{results: newSet()},
+		watch: monitor.NewWatch(), alarms: map[string]uint64{}, displayed: displayed{seed: maphash.MakeSeed()},
 	}
 }
 
@@ -255,7 +256,7 @@ func (r *replay) bundle(b *bundle) {
 			for n < len(faults) && faults[n].at == i {
 				n++
 			}
-			r.entry(index, b.records[i], b.played[i], b.shown[i], faults[:n])
+			r.entry(index, b.records[i], b.played[i], &b.shown[i], faults[:n])
 		}
 		r.builder.Add(b.hashes[i])
 	}
@@ -278,7 +279,7 @@ func (r *replay) stop(index uint64, why string) {
 }
 
 // entry holds one entry against every rule.
-func (r *replay) entry(index uint64, e entry.Record, played bool, shown [16]byte, faults []fault) {
+func (r *replay) entry(index uint64, e entry.Record, played bool, shown *[32]byte, faults []fault) {
 	h := e.Head()
 	broken := func(rule, expected, found string) {
 		r.report.find(Finding{Index: index, Type: e.Type(), Rule: rule, Expected: expected, Found: found})
@@ -288,18 +289,21 @@ func (r *replay) entry(index uint64, e entry.Record, played bool, shown [16]byte
 	} else {
 		r.last = h.At
 	}
-	if !r.ids.add(h.ID) {
+	seen, added := r.ids.add(h.ID)
+	if !added {
 		broken("id-unique", "an id that no entry had", h.ID.String())
 	}
-	if !h.Request.IsZero() && !r.keys.add([16]byte(h.Request.Key[:16])) {
-		broken("request-key-unique", "an idempotency key that no entry had", hex.EncodeToString(h.Request.Key[:]))
+	if !h.Request.IsZero() {
+		if _, added := r.keys.add([16]byte(h.Request.Key[:16])); !added {
+			broken("request-key-unique", "an idempotency key that no entry had", hex.EncodeToString(h.Request.Key[:]))
+		}
 	}
 	for i := range faults {
 		r.report.find(faults[i].Finding)
 	}
 	settled, round := e.(*rounds.Settled)
 	if round && !played && settled.Enabled < index {
-		played, shown = r.player.round(&r.games, settled, broken)
+		played, *shown = r.player.round(&r.games, settled, broken)
 	}
 	r.caused(e, broken)
 	r.answered(e, broken)
@@ -315,7 +319,7 @@ func (r *replay) entry(index uint64, e entry.Record, played bool, shown [16]byte
 	}
 	if round {
 		if played {
-			r.displayed.results.add(shown)
+			*seen = r.displayed.showing(settled.Player, shown)
 		} else {
 			r.missed++
 		}
@@ -462,7 +466,7 @@ func (r *replay) alarm(index uint64, e *system.AlarmRaised, broken func(rule, ex
 		}
 		return
 	}
-	if !r.keys.has([16]byte(e.About[:16])) {
+	if r.keys.get([16]byte(e.About[:16])) == nil {
 		broken("alarm-about", "the key of an earlier entry", hex.EncodeToString(e.About[:]))
 	}
 	if e.Count == 0 {

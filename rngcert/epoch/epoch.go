@@ -224,8 +224,8 @@ func (s *State) Due(at entry.Time) string {
 // Draw counts a draw, which must be the next of the active epoch.
 func Draw(rows book.Rows, epoch, number uint64, at entry.Time) error {
 	s := Now(rows)
-	if err := s.idle("a draw of epoch " + strconv.FormatUint(epoch, 10)); err != nil {
-		return err
+	if s.Halted != 0 {
+		return s.idle("a draw of epoch " + strconv.FormatUint(epoch, 10))
 	}
 	switch {
 	case s.Active == 0 || epoch != s.Active:
