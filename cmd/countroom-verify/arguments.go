@@ -6,6 +6,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"countroom/ledger/entry"
 )
 
 // arguments are the command line, whose flags may stand anywhere.
@@ -22,6 +24,7 @@ type arguments struct {
 	workers           int // 0: not given
 	witnesses         []string
 	quorum            int
+	subjects          func(uint64, entry.Record) // of countroom-verify subjects: see verify.Options
 }
 
 // looksLikeVKey tells a verifier key from the name of a file.
@@ -36,7 +39,7 @@ func isDir(s string) bool {
 
 func parse(args []string) (*arguments, error) {
 	if len(args) == 0 {
-		return nil, errors.New("expected a command: receipt, log, export, vault, watch, evidence, seed, assessment, version")
+		return nil, errors.New("expected a command: receipt, log, export, vault, subjects, watch, evidence, seed, assessment, version")
 	}
 	a := &arguments{}
 	var plain []string // what is no flag
@@ -123,7 +126,7 @@ func parse(args []string) (*arguments, error) {
 		}
 	}
 	if len(plain) == 0 {
-		return nil, errors.New("expected a command: receipt, log, export, vault, watch, evidence, seed, assessment, version")
+		return nil, errors.New("expected a command: receipt, log, export, vault, subjects, watch, evidence, seed, assessment, version")
 	}
 	a.command = plain[0]
 	what := ""
@@ -161,7 +164,7 @@ func parse(args []string) (*arguments, error) {
 			return nil, errors.New("log: expected no --history: the log itself leads from key to key")
 		}
 	default:
-		return nil, fmt.Errorf("unknown command %q: expected receipt, log, export, vault, watch, evidence, seed, assessment or version", a.command)
+		return nil, fmt.Errorf("unknown command %q: expected receipt, log, export, vault, subjects, watch, evidence, seed, assessment or version", a.command)
 	}
 	if len(plain) != 2 {
 		return nil, fmt.Errorf("%s: expected %s, got %d arguments", a.command, what, len(plain)-1)

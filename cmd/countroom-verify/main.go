@@ -119,6 +119,16 @@ Of both, the checkpoint's cosignatures by witnesses outside the house:
         records say what their entries say, and that each day comes to what the log does.
         Exit status 1 says that vault and log differ, whoever made them so.
 
+  countroom-verify subjects FILE --log URL|DIR --vkey FILE [flags]
+        hold what a house shows of the people behind its references (FILE, which countroom
+        subjects disclose writes; - is standard input) against the commitments in its log:
+        each is present, which means that what is shown opens it, or was erased by two
+        officers, or is MISSING. Exit status 1 also where what is shown is FALSE, or NOT ERASED.
+
+      --player REF     only of this player, by his reference in hex; may be given again
+      --token FILE     bearer token of a regulator or auditor, for the entries
+      --json           print the report as one JSON document
+
   countroom-verify version
   countroom-verify --help
 
@@ -140,6 +150,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	if len(args) > 0 && args[0] == "vault" && !slices.Contains(args, "--help") {
 		return vaulted(ctx, args[1:], stdout, stderr)
+	}
+	if len(args) > 0 && args[0] == "subjects" && !slices.Contains(args, "--help") {
+		return disclosed(ctx, args[1:], stdin, stdout, stderr)
 	}
 	if isWatch(args) {
 		return watching(ctx, args[1:], stdout, stderr)
@@ -361,7 +374,7 @@ func checkLog(ctx context.Context, a *arguments, progress func(done, total uint6
 		}
 		opts.Opened = append(opts.Opened, verify.Opened{Name: name, Box: box})
 	}
-	opts.Seed = a.seed
+	opts.Seed, opts.Subjects = a.seed, a.subjects
 	var src verify.Source
 	if isURL(a.subject) {
 		token := ""

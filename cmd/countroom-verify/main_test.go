@@ -48,15 +48,19 @@ func TestMain(m *testing.M) {
 //	                    and of hour.zip: bytes.zip, table.zip
 //	house DIR abandoned the same, of a house whose officers abandon epoch 2 when one
 //	                    round of it was played, with both.json, a round and its epoch
+//	subjects            writes a log of a house that knows two players and erased one of
+//	                    them, log with log.vkey; shown.jsonl, what it shows of them; and of
+//	                    that: less, false, other and erased.jsonl, with first.ref and second.ref
 //	serve DIR           serves DIR under $URL/log/, entries for the token in
 //	                    token.key, with what a hostile house might try
 func TestTranscripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"house":   publish,
-			"serve":   serve,
-			"exports": exports,
+			"house":    publish,
+			"serve":    serve,
+			"exports":  exports,
+			"subjects": subjectsOf,
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	})

@@ -40,6 +40,9 @@ func printReport(w io.Writer, r *verify.Report) {
 			}
 		}
 	}
+	if s := r.Subjects; s != (verify.Subjects{}) {
+		fmt.Fprintf(w, "subjects    %d commitments to what is known of players, %d players erased; period %d of the vault\n", s.Commitments, s.Erased, s.Period)
+	}
 	for _, k := range r.Keys {
 		fmt.Fprintf(w, "key         %s, %s, %s%s, from entry %d%s\n", clean(k.Role), clean(k.Algorithm), clean(k.Assurance), demo(k.Demo), k.Introduced, until(k.Retired))
 	}

@@ -2,12 +2,20 @@ package formats_test
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
 
 	"countroom/games/players"
 	"countroom/games/subjects"
 	"countroom/ledger/entry"
 	"countroom/ledger/wallet"
+	"countroom/regulator/disclosure"
+	"countroom/regulator/verify"
 )
 
 // known is a value of a subject with its opening, and what the house keeps in its
@@ -51,6 +59,69 @@ func (s *story) knows(ref entry.Ref, id, key string, pairs ...string) {
 		body += fmt.Sprintf(`,"%s":"%s"`, name, value)
 	}
 	s.byOperator(r, key, "/v1/players/"+id+"/subject", `{"values":{`+body[1:]+`}}`)
+}
+
+// disclosed is what the house can still show.
+func (s *story) disclosed() (file []byte) {
+	for _, k := range s.known {
+		if k.Player == s.player.String() {
+			l := disclosure.Line{Attribute: k.Attribute, Index: k.Index, Player: s.player, Value: k.Value}
+			copy(l.Salt[:], must(hex.DecodeString(k.Salt)))
+			file = l.Append(file)
+		}
+	}
+	return file
+}
+
+// Two verifiers hold the same files against the same log.
+func TestCheckersAgreeOnDisclosures(t *testing.T) {
+	t.Parallel()
+	vkey := strings.TrimSpace(string(read(t, "examples/log.vkey")))
+	shown := string(read(t, "examples/subjects.jsonl"))
+	one, _, _ := strings.Cut(shown, "\n")
+	var all []known
+	if err := json.Unmarshal(read(t, "vectors/subjects.json"), &all); err != nil {
+		t.Fatal(err)
+	}
+	gone := all[slices.IndexFunc(all, func(k known) bool { return k.Value == "Bob Mill" })]
+	kept := fmt.Sprintf(`{"attribute":"name","index":%d,"player":"%s","salt":"%s","value":"Bob Mill"}`, gone.Index, gone.Player, gone.Salt)
+	for name, c := range map[string]struct {
+		file   string
+		status int
+		want   string // the counts
+	}{
+		"all of it":       {shown, 0, `{"present": 4, "erased": 1, "missing": 0, "false": 0, "not_erased": 0}`},
+		"spaced":          {strings.ReplaceAll(shown, `":`, `" : `), 0, `{"present": 4, "erased": 1, "missing": 0, "false": 0, "not_erased": 0}`},
+		"one of it":       {one, 1, `{"present": 1, "erased": 1, "missing": 3, "false": 0, "not_erased": 0}`},
+		"nothing":         {"", 1, `{"present": 0, "erased": 1, "missing": 4, "false": 0, "not_erased": 0}`},
+		"another value":   {strings.Replace(shown, "passed", "refer", 1), 1, `{"present": 3, "erased": 1, "missing": 0, "false": 1, "not_erased": 0}`},
+		"of another name": {strings.Replace(shown, `"birth-date"`, `"born"`, 1), 1, `{"present": 3, "erased": 1, "missing": 1, "false": 1, "not_erased": 0}`},
+		"not erased":      {shown + kept, 1, `{"present": 4, "erased": 0, "missing": 0, "false": 0, "not_erased": 1}`},
+		"said twice":      {shown + one, 2, ""},
+		"an empty line":   {shown + "\n\n", 2, ""},
+		"no disclosure":   {"name", 2, ""},
+		"a member more":   {strings.Replace(shown, "{", `{"a":1,`, 1), 2, ""},
+		"no value":        {strings.Replace(shown, "passed", "", 1), 2, ""},
+	} {
+		check := disclosure.New()
+		if r, err := verify.Log(t.Context(), verify.Dir(os.DirFS("examples/log")), verify.Options{VKey: vkey, Subjects: check.Entry}); err != nil || !r.OK() {
+			t.Fatalf("%v, %+v", err, r.Findings)
+		}
+		ours, status := "", 2
+		if err := disclosure.Read(strings.NewReader(c.file), check.Line); err == nil {
+			r := check.Report()
+			ours = fmt.Sprintf(`{"present": %d, "erased": %d, "missing": %d, "false": %d, "not_erased": %d}`, r.Present, r.Erased, r.Missing, r.False, r.NotErased)
+			if status = 1; r.OK() {
+				status = 0
+			}
+		}
+		path := filepath.Join(t.TempDir(), "shown.jsonl")
+		write(t, path, []byte(c.file))
+		out, theirs := python(t, nil, "checker/check.py", "subjects", path, "--log", "examples/log", "--vkey", "examples/log.vkey")
+		if second := strings.TrimSpace(string(out)); ours != c.want || second != c.want || status != c.status || theirs != c.status {
+			t.Errorf("%s: regulator/disclosure %d %s, checker %d %s, want %d %s", name, status, ours, theirs, second, c.status, c.want)
+		}
+	}
 }
 
 // leaving is a player of a town with officers who is known, and whose account is

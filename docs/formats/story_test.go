@@ -343,6 +343,7 @@ func (s *story) files() map[string][]byte {
 	files["vectors/rounds.json"] = bytes.ReplaceAll(append(must(json.Marshal(workedRounds(s.machine))), '\n'), []byte(`{"about"`), []byte("\n"+`{"about"`))
 	files["vectors/keys.json"] = indent(s.signatures)
 	files["vectors/subjects.json"] = indent(s.known)
+	files["examples/subjects.jsonl"] = s.disclosed()
 	files["vectors/canonical.json"] = indent(canonicalTexts())
 	files["vectors/monitor.json"] = bytes.ReplaceAll(append(must(json.Marshal(workedMonitor(s.machine))), '\n'), []byte(`{"name"`), []byte("\n"+`{"name"`))
 	for name, leaf := range chanceExamples(s) {

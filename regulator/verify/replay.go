@@ -530,6 +530,8 @@ func (r *replay) after(index uint64, e entry.Record, broken func(rule, expected,
 		r.decided(index, &e.Decision, false)
 	case *decision.Abandoned:
 		r.decided(index, &e.Decision, true)
+	case *subjects.Recorded, *subjects.Erased:
+		r.subject(index, e)
 	case *subjects.Rewrapped:
 		r.rewrapped(index, e)
 	case *epoch.Revealed:

@@ -36,6 +36,10 @@ type Options struct {
 	// Seed is an epoch whose escrowed secret the report shall hold.
 	Seed uint64
 
+	// Subjects, if set, is given each subject.recorded and subject.erased, in the
+	// order of the log, until an entry is met that breaks a rule of the books.
+	Subjects func(index uint64, r entry.Record)
+
 	Trust Trust // in witnesses of the checkpoint
 	// Workers is how many bundles are fetched and worked on at once; 0 means
 	// GOMAXPROCS. A source far away wants more.
@@ -80,6 +84,7 @@ type Report struct {
 	Chance  []Chance `json:"chance"`
 
 	Abandoned []Abandoned `json:"abandoned"` // epochs, in the order of the log
+	Subjects  Subjects    `json:"subjects"`
 
 	Known uint64 `json:"known"` // receipts and checkpoints of outsiders that were compared
 

@@ -260,6 +260,7 @@ class Books:
         self._term = 0
         self._players: dict[str, Player] = {}
         self._period = 0  # of the vault
+        self.commitments: dict[tuple[str, int, str], str] = {}  # to values, by player, entry and attribute
         self._sessions: dict[str, Session] = {}
         self._nonces: dict[str, list[tuple[int, bytes]]] = collections.defaultdict(list)  # with their first epochs
         self._balances: dict[tuple[str, str], int] = collections.defaultdict(int)
@@ -287,6 +288,11 @@ class Books:
         self._certificates: dict[tuple[str, str, str], list[tuple[int, int, str]]] = {}
         self._software = Software()
         self._production = self._looks = False
+
+    @property
+    def erased(self) -> set[str]:
+        """The players who were erased."""
+        return {reference for reference, player in self._players.items() if player.state == "erased"}
 
     @property
     def rounds_unproven(self) -> int:
@@ -793,6 +799,8 @@ class Books:
         self._demand(most, "subject-most", str(ATTRIBUTES_MOST))
         player.attributes |= {attribute["name"]: attribute["commitment"] for attribute in entry["attributes"]}
         player.commitments += len(names)
+        for attribute in entry["attributes"]:
+            self.commitments[entry["player"], self.size, attribute["name"]] = attribute["commitment"]
 
     def _subject_erased(self, entry: dict, at: int) -> None:
         player = self._present(entry["player"])

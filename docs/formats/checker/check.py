@@ -4,6 +4,7 @@
     check.py receipt FILE --vkey FILE [--leaf FILE]
     check.py log URL|DIR --vkey FILE [--token FILE] [--known FILE...] [--json]
     check.py export FILE --vkey FILE
+    check.py subjects FILE --log DIR --vkey FILE
 
 Exit status 0: all holds. 1: evidence against the house. 2: it could not be checked.
 """
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import canonical
+import disclosures
 import exports
 import records
 import tlog
@@ -184,7 +186,11 @@ class Mismatch:
 
 def check_log(source: tlog.Source, key: tlog.VerifierKey, kept: list[Kept], trust: Trust = Trust()) -> Report:
     """Checks a whole log and holds it against what was kept."""
-    report, books = Report(), Books(key, lambda path: _blob(source, path))
+    return _check_log(source, key, kept, trust, Books(key, lambda path: _blob(source, path)))
+
+
+def _check_log(source: tlog.Source, key: tlog.VerifierKey, kept: list[Kept], trust: Trust, books: Books) -> Report:
+    report = Report()
     mismatches: list[Mismatch] = []
     stranger = False
     try:
@@ -354,6 +360,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     export = commands.add_parser("export", help="check an export")
     export.add_argument("file")
     export.add_argument("--vkey", metavar="FILE", required=True, help="the house's verifier key")
+    subjects = commands.add_parser("subjects", help="check what a house shows of people")
+    subjects.add_argument("file")
+    subjects.add_argument("--log", metavar="DIR", required=True, help="the log that has the commitments")
+    subjects.add_argument("--vkey", metavar="FILE", required=True, help="the house's verifier key")
     for command in (receipt, log):
         command.add_argument("--vkey", metavar="FILE", required=True, help="the house's verifier key")
         command.add_argument("--witness", metavar="VKEY", nargs="+", default=[], help="keys of witnesses that count")
@@ -374,6 +384,20 @@ def check_export(options: argparse.Namespace) -> int:
     return HOLDS
 
 
+def check_subjects(options: argparse.Namespace) -> int:
+    """Holds what a house shows of people against its log, and says how many commitments came to what."""
+    key = tlog.VerifierKey.parse(Path(options.vkey).read_text(encoding="utf-8").strip())
+    source = tlog.Directory(options.log)
+    books = Books(key, lambda path: _blob(source, path))
+    report = _check_log(source, key, [], Trust(), books)
+    if report.findings or [what for what in report.unchecked if not what.startswith("UNPROVABLE")]:
+        print_report(report, False)
+        return report.status
+    found = disclosures.check(Path(options.file).read_bytes(), books.commitments, books.erased)
+    print(json.dumps(found))
+    return EVIDENCE if found["missing"] + found["false"] + found["not_erased"] else HOLDS
+
+
 def run(options: argparse.Namespace) -> Report:
     key = tlog.VerifierKey.parse(Path(options.vkey).read_text(encoding="utf-8").strip())
     trust = Trust(tuple(tlog.WitnessKey.parse(text) for text in options.witness), options.quorum)
@@ -392,6 +416,8 @@ def main(arguments: list[str]) -> int:
     try:
         if options.command == "export":
             return check_export(options)
+        if options.command == "subjects":
+            return check_subjects(options)
         report = run(options)
     except (OSError, ValueError, NotChecked) as err:
         print(f"not checked: {err}", file=sys.stderr)
