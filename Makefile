@@ -58,7 +58,7 @@ test: deps format vet unit ## Check everything: format, vet, staticcheck, the sy
 	@$(MAKE) fuzz FUZZTIME=3s
 
 .PHONY: race
-race: deps ## Run all tests under the race detector; takes an hour
+race: deps ## Run all tests under the race detector, those too that make test runs without
 	CGO_ENABLED=1 go test -race -timeout 3h -skip '^TestStorm$$' ./...
 
 .PHONY: honest
