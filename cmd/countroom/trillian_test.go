@@ -2,17 +2,12 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -30,61 +25,105 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// signed makes a certificate that an authority of certificate signs, in files.
-func signedBy(t *testing.T, ca, caKey, dir string, template *x509.Certificate) (cert, key string) {
+// readers makes the certificates of the API's readers as docs/trillian.md says.
+func readers(t *testing.T) (authority string, me tls.Certificate) {
 	t.Helper()
-	by, err := tls.LoadX509KeyPair(ca, caKey)
+	doc, err := os.ReadFile("../../docs/trillian.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template.SerialNumber, template.NotAfter = big.NewInt(time.Now().UnixNano()), time.Now().Add(time.Hour)
-	der, err := x509.CreateCertificate(rand.Reader, template, by.Leaf, &private.PublicKey, by.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, key = filepath.Join(dir, "signed.pem"), filepath.Join(dir, "signed-key.pem")
-	for name, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: pkcs8}} {
-		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
+	dir, script := t.TempDir(), "set -e\n"
+	for line := range strings.Lines(string(doc)) {
+		if strings.HasPrefix(line, "    openssl ") {
+			script += line
 		}
 	}
-	return cert, key
+	cmd := exec.Command("/bin/bash", "-c", script)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	me, err = tls.LoadX509KeyPair(filepath.Join(dir, "regulator.pem"), filepath.Join(dir, "regulator.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "readers.pem"), me
+}
+
+// logClient is a regulator's stock client of a house.
+func logClient(t *testing.T, door string, roots *x509.CertPool, me tls.Certificate) *client.LogClient {
+	t.Helper()
+	conn, err := grpc.NewClient(door, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots, Certificates: []tls.Certificate{me}})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return client.New(trillian.TreeID, gtrillian.NewTrillianLogClient(conn), client.NewLogVerifier(rfc6962.DefaultHasher), types.LogRootV1{})
+}
+
+// Either machine of a pair shows its readers the same roots, whichever writes.
+func TestTrilliansClientsOfAPair(t *testing.T) {
+	cert, key, roots := certificate(t, t.TempDir())
+	clients, me := readers(t)
+	machine := func() (*server, *client.LogClient) {
+		door := doors(t)
+		s := newServer(t, "--reserve-mib", "64", "--trillian-listen", door, "--trillian-certificate", cert, "--trillian-key", key, "--trillian-clients", clients)
+		return s, logClient(t, door, roots, me)
+	}
+	a, ofA := machine()
+	b, ofB := machine()
+	p := trioOf(t, a, b, newServer(t, "--reserve-mib", "64"))
+	for _, s := range []*server{p.a, p.b, p.w} {
+		p.consensus[s] = doors(t)
+	}
+	p.found(p.a.start, p.b.start, p.w.start)
+	players := seat(p.a, 2)
+	players.play()
+	players.more(20)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	same := func() {
+		t.Helper()
+		before := max(ofA.GetRoot().TreeSize, ofB.GetRoot().TreeSize)
+		p.until("both show the same, and more than before", func() bool {
+			for _, c := range []*client.LogClient{ofA, ofB} {
+				if _, err := c.UpdateRoot(ctx); err != nil {
+					t.Fatalf("%v\na:\n%s\nb:\n%s", err, p.a.log.String(), p.b.log.String())
+				}
+			}
+			x, y := ofA.GetRoot(), ofB.GetRoot()
+			if x.TreeSize != y.TreeSize || x.TreeSize <= before {
+				return false
+			}
+			if string(x.RootHash) != string(y.RootHash) || x.TimestampNanos != y.TimestampNanos {
+				t.Fatalf("%+v and %+v", x, y)
+			}
+			return true
+		})
+	}
+	same()
+	command(t, "pair", "switchover", "--data", p.a.dir)
+	p.until("the other machine writes", func() bool { return p.status(p.b).Role.Term != 0 })
+	players.more(20)
+	players.leave()
+	same()
 }
 
 // A regulator's stock Trillian client follows a house that plays, is killed and
 // comes back, over mutual TLS; each root that it takes is signed by the house.
 func TestTrilliansClientsFollowAHouse(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	ca, caKey, roots := certificate(t, dir)
-	cert, key := signedBy(t, ca, caKey, dir, &x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
-	mine, mineKey := signedBy(t, ca, caKey, t.TempDir(), &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-	me, err := tls.LoadX509KeyPair(mine, mineKey)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert, key, roots := certificate(t, t.TempDir())
+	clients, me := readers(t)
 	door := doors(t)
-	s := newServer(t, "--trillian-listen", door, "--trillian-certificate", cert, "--trillian-key", key, "--trillian-clients", ca)
+	s := newServer(t, "--trillian-listen", door, "--trillian-certificate", cert, "--trillian-key", key, "--trillian-clients", clients)
 	s.start()
 	players := seat(s, 4)
 	players.play()
 
-	conn, err := grpc.NewClient(door, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots, Certificates: []tls.Certificate{me}})))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	c := logClient(t, door, roots, me)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	c := client.New(trillian.TreeID, gtrillian.NewTrillianLogClient(conn), client.NewLogVerifier(rfc6962.DefaultHasher), types.LogRootV1{})
 	vkey, err := os.ReadFile(filepath.Join(s.dir, "log.vkey"))
 	if err != nil {
 		t.Fatal(err)

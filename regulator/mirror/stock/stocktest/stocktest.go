@@ -60,10 +60,11 @@ func Start(t testing.TB, args ...string) *Server {
 	return nil
 }
 
-// StartSigner starts the signer again.
-func (s *Server) StartSigner() {
+// StartSigner starts the signer again, with further arguments. It integrates a hundred
+// leaves at a time, so that there are roots to compare.
+func (s *Server) StartSigner(args ...string) {
 	s.t.Helper()
-	s.signer = s.run("signer", "--rpc_endpoint=127.0.0.1:"+strconv.Itoa(freePort(s.t)), "--force_master", "--sequencer_interval=20ms", "--batch_size=100")
+	s.signer = s.run("signer", append([]string{"--rpc_endpoint=127.0.0.1:" + strconv.Itoa(freePort(s.t)), "--force_master", "--sequencer_interval=20ms", "--batch_size=100"}, args...)...)
 }
 
 // StopSigner kills the signer.
