@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -419,26 +420,28 @@ func FuzzAnswers(f *testing.F) {
 		return b
 	}
 	half := l.size() / 2
-	proof := &trillian.GetConsistencyProofResponse{Proof: &trillian.Proof{Hashes: consistency(half, l.hashes(l.size()), true)}}
+	proof := bytes.Join(consistency(half, l.hashes(l.size()), true), nil)
 	some, err := l.honest(&trillian.GetLeavesByRangeRequest{Count: 5})
 	if err != nil {
 		f.Fatal(err)
 	}
 	for _, size := range []int{0, 1, half, l.size()} {
-		root := rootOf(l.hashes(size))
-		f.Add(marshal(root), marshal(proof), marshal(some), marshal(&trillian.AddSequencedLeavesResponse{}))
+		f.Add(rootOf(l.hashes(size)).SignedLogRoot.LogRoot, proof, marshal(some), marshal(&trillian.AddSequencedLeavesResponse{}))
 	}
 	f.Add([]byte{}, []byte{}, []byte{}, []byte{})
-	f.Add(marshal(shown(types.LogRootV1{TreeSize: 1 << 62, RootHash: make([]byte, 32)})), []byte{}, []byte{}, []byte{})
+	f.Add(shown(types.LogRootV1{TreeSize: 1 << 62, RootHash: make([]byte, 32)}).SignedLogRoot.LogRoot, []byte{}, []byte{}, []byte{})
 	f.Fuzz(func(t *testing.T, root, proof, leaves, results []byte) {
 		fake := newLiar()
+		fake.lie("GetLatestSignedLogRoot", func(proto.Message) (proto.Message, error) {
+			return &trillian.GetLatestSignedLogRootResponse{SignedLogRoot: &trillian.SignedLogRoot{LogRoot: root}}, nil
+		})
+		fake.lie("GetConsistencyProof", func(proto.Message) (proto.Message, error) {
+			return &trillian.GetConsistencyProofResponse{Proof: &trillian.Proof{Hashes: slices.Collect(slices.Chunk(proof, 32))}}, nil
+		})
 		for method, a := range map[string]struct {
 			bytes []byte
 			into  proto.Message
-		}{
-			"GetLatestSignedLogRoot": {root, new(trillian.GetLatestSignedLogRootResponse)}, "GetConsistencyProof": {proof, new(trillian.GetConsistencyProofResponse)},
-			"GetLeavesByRange": {leaves, new(trillian.GetLeavesByRangeResponse)}, "AddSequencedLeaves": {results, new(trillian.AddSequencedLeavesResponse)},
-		} {
+		}{"GetLeavesByRange": {leaves, new(trillian.GetLeavesByRangeResponse)}, "AddSequencedLeaves": {results, new(trillian.AddSequencedLeavesResponse)}} {
 			if proto.Unmarshal(a.bytes, a.into) != nil {
 				return // what a connection refuses by itself
 			}
