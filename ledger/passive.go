@@ -259,6 +259,9 @@ func (l *Ledger) Promote(term uint64) error {
 type Durable interface {
 	book.Reader
 	Leaf(index uint64) ([]byte, error)
+	// Vault yields the rows of the vault whose keys begin with a prefix, in the order of
+	// their keys. They are valid until yield returns.
+	Vault(prefix string, yield func(key string, value []byte) error) error
 }
 
 // Peek reads as of the newest durable head and does not wait for its signature:
@@ -284,6 +287,10 @@ type peek struct {
 }
 
 func (p peek) Get(key string) book.Row { return p.view.Get(key) }
+
+func (p peek) Vault(prefix string, yield func(key string, value []byte) error) error {
+	return p.ScanVault([]byte(prefix), func(row store.Row) error { return yield(string(row.Key), row.Value) })
+}
 
 // AwaitSigned returns the first checkpoint that covers more than a size, or the
 // context's error.

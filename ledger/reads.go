@@ -95,12 +95,7 @@ func (v *view) Get(key string) book.Row {
 // Vault yields the rows of the vault whose keys begin with a prefix, in the order of
 // their keys, as of one durable head. They are valid until yield returns.
 func (l *Ledger) Vault(prefix string, yield func(key string, value []byte) error) error {
-	r, err := l.store.Snapshot()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	return r.ScanVault([]byte(prefix), func(row store.Row) error { return yield(string(row.Key), row.Value) })
+	return l.Peek(func(d Durable) error { return d.Vault(prefix, yield) })
 }
 
 // Leaves yields entries of the signed log in order.

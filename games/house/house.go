@@ -309,9 +309,6 @@ func (h *House) start(ctx context.Context, planned bool) error {
 		if _, err := tx.Append(h.active(tx.Size(), signed, reason)); err != nil {
 			return err
 		}
-		if err := h.beginPeriods(tx, fresh); err != nil {
-			return err
-		}
 		for _, enabling := range games {
 			if _, err := tx.Append(enabling(tx)); err != nil {
 				return err
@@ -321,6 +318,9 @@ func (h *House) start(ctx context.Context, planned bool) error {
 			if err := h.noteRestored(tx, restored); err != nil {
 				return err
 			}
+		}
+		if err := h.beginPeriods(tx, fresh); err != nil {
+			return err
 		}
 		if found != nil {
 			if err := h.verified(tx, found); err != nil {

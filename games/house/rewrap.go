@@ -248,14 +248,15 @@ func (h *House) rewrap(ctx context.Context) (done RewrappedVault, err error) {
 		}
 	}
 	for _, kind := range []string{kindSubject, kindPlayerID} {
-		held, lost, err := h.rewrapKind(ctx, kind, done.Period)
+		lost, err := h.rewrapKind(ctx, kind, done.Period)
 		if err != nil {
 			return done, fmt.Errorf("wrapping rows of kind %s: %w", kind, err)
 		}
-		if kind == kindSubject {
-			done.Subjects = held
-		}
 		done.Lost += lost
+	}
+	held, live, err := h.wrappedIn(done.Period)
+	if err != nil {
+		return done, err
 	}
 	r, err := h.ledger.Update(ctx, ledger.Command{Reads: []string{subjects.StateKey, vaultPeriod, vaultRewrapping}, Run: func(tx *ledger.Tx) error {
 		row, err := h.periodRow(tx.At())
@@ -264,8 +265,10 @@ func (h *House) rewrap(ctx context.Context) (done RewrappedVault, err error) {
 		}
 		tx.PutVault(vaultPeriod, row)
 		tx.PutVault(vaultRewrapping, nil)
-		held := min(done.Subjects, subjects.Now(tx).Live) // one may have been erased since they were counted
-		_, err = tx.Answer(&subjects.Rewrapped{Header: byHouse(), Period: done.Period, Subjects: held})
+		// Who came since they were counted is wrapped in this period, who was erased was.
+		now := subjects.Now(tx).Live
+		done.Subjects = min(held+now-live, now)
+		_, err = tx.Answer(&subjects.Rewrapped{Header: byHouse(), Period: done.Period, Subjects: done.Subjects})
 		return err
 	}})
 	if err != nil {
@@ -329,14 +332,13 @@ func shards(kind string, each func(prefix string) error) error {
 	return nil
 }
 
-// rewrapKind wraps all rows of a kind for a period. It counts those that are, and
-// those that do not open.
-func (h *House) rewrapKind(ctx context.Context, kind string, period uint64) (held, lost uint64, err error) {
+// rewrapKind wraps all rows of a kind for a period, and counts those that do not
+// open.
+func (h *House) rewrapKind(ctx context.Context, kind string, period uint64) (lost uint64, err error) {
 	err = shards(kind, func(prefix string) error {
 		var list []exchange
 		err := h.ledger.Vault(prefix, func(key string, value []byte) error {
-			if n, ok := periodOf(value); ok && n == period && len(value) != oldRef {
-				held++
+			if wrappedIn(value, period) {
 				return nil
 			}
 			plain, err := h.vault.unwrap(key, value)
@@ -346,19 +348,35 @@ func (h *House) rewrapKind(ctx context.Context, kind string, period uint64) (hel
 				return nil
 			}
 			now, err := h.vault.wrap(key, plain)
-			if err != nil {
-				return err
-			}
-			held++
 			list = append(list, exchange{{key, bytes.Clone(value), now}})
-			return nil
+			return err
 		})
 		if err != nil {
 			return err
 		}
 		return h.exchange(ctx, list)
 	})
-	return held, lost, err
+	return lost, err
+}
+
+func wrappedIn(sealed []byte, period uint64) bool {
+	n, ok := periodOf(sealed)
+	return ok && n == period && len(sealed) != oldRef
+}
+
+// wrappedIn counts the players whose keys are wrapped in a period, and those who
+// should have one.
+func (h *House) wrappedIn(period uint64) (held, live uint64, err error) {
+	err = h.ledger.Peek(func(d ledger.Durable) error {
+		live = subjects.Now(d).Live
+		return d.Vault("vault/"+kindSubject+"/", func(_ string, value []byte) error {
+			if wrappedIn(value, period) {
+				held++
+			}
+			return nil
+		})
+	})
+	return held, live, err
 }
 
 // moveOlder moves the rows of a house from before each player had a key of his
