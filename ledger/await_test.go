@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"countroom/ledger/book"
 	"countroom/ledger/entry"
 	"countroom/ledger/store"
 )
@@ -97,6 +98,11 @@ func TestWhoAwaitsIsNotForgotten(t *testing.T) {
 		}
 		if err := <-r.fatal; !errors.Is(err, lost) {
 			t.Fatal(err)
+		}
+		// Nor does who reads what is durable wait for a signature that will not come.
+		err := r.View(t.Context(), func(book.Reader) error { return nil })
+		if durable && !errors.Is(err, ErrStopped) || !durable && err != nil {
+			t.Errorf("durable %v: a reader was told %v", durable, err)
 		}
 		r.close()
 		broken.Store(false)

@@ -173,6 +173,7 @@ type Ledger struct {
 	indexRows []IndexRow // the committer's, used again
 	done      sync.WaitGroup
 	quit      chan struct{}
+	failed    chan struct{} // closed when nothing more is signed
 	fatal     sync.Once
 }
 
@@ -600,6 +601,7 @@ func (l *Ledger) fail(err error) {
 		held := l.held
 		l.held, l.lost = nil, true
 		l.mu.Unlock()
+		close(l.failed)
 		l.giveUp(held)
 		l.cfg.Fatal(err)
 	})

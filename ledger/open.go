@@ -55,7 +55,7 @@ func Open(ctx context.Context, cfg Config) (_ *Ledger, err error) {
 		wake: make(chan struct{}, 1), idle: make(chan struct{}), rows: newCache(cfg.CacheRows / 2),
 		random: bufio.NewReaderSize(cfg.Random, 4096), number: 1,
 		toCommit: make(chan *batch), flush: make(chan struct{}, 1),
-		signedMore: make(chan struct{}), quit: make(chan struct{}), m: newMetrics(),
+		signedMore: make(chan struct{}), quit: make(chan struct{}), failed: make(chan struct{}), m: newMetrics(),
 		unsigned: newUnsigned(),
 	}
 	l.tx.l = l

@@ -306,6 +306,8 @@ func (l *Ledger) AwaitSigned(ctx context.Context, size uint64) (*Signed, error) 
 		case <-more:
 		case <-l.quit:
 			return nil, ErrStopped
+		case <-l.failed:
+			return nil, ErrStopped
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}

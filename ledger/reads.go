@@ -71,6 +71,8 @@ func (l *Ledger) awaitSigned(ctx context.Context, size uint64) error {
 		case <-more:
 		case <-l.quit:
 			return ErrStopped
+		case <-l.failed:
+			return ErrStopped
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
