@@ -135,7 +135,8 @@ type Appliance struct {
 	// this house and open it again.
 	ReadOnly bool
 
-	shared      bool // the store is the pair's, which closes it
+	shared      bool  // the store is the pair's, which closes it
+	pair        *Pair // nil of a single machine
 	guard       *ledger.Guard
 	keys        keys
 	ring        ring
@@ -183,7 +184,7 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 		}
 	}()
 	if cfg.pair != nil {
-		a.Store, a.shared = cfg.pair.group, true
+		a.Store, a.shared, a.pair = cfg.pair.group, true, cfg.pair
 		if wrap := cfg.Machine.WrapGroup; wrap != nil {
 			a.Store = wrap(a.Store)
 		}
@@ -259,8 +260,9 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 		return nil, err
 	}
 	var members func() []system.Member
+	var carry func(ctx context.Context, role, public string) error
 	if cfg.pair != nil {
-		members = cfg.pair.Members
+		members, carry = cfg.pair.Members, cfg.pair.carry
 	}
 	public, signers := a.ring.all(k, public)
 	sealer := house.Sealer(k.seal)
@@ -271,8 +273,8 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 		return files.ReplacePrivate(filepath.Join(cfg.Dir, "keys", vaultPeriodKey), r.Text())
 	}
 	a.House, err = house.Open(ctx, a.Ledger, house.Config{
-		Members: members,
-		Origin:  origin, Node: cfg.Node, Release: cfg.Release, Keys: public, Games: cfg.Games,
+		Members: members, Carry: carry,
+		Origin: origin, Node: cfg.Node, Release: cfg.Release, Keys: public, Games: cfg.Games,
 		Exports: k.exports, Look: cfg.Look, Production: cfg.Production,
 		Seeds: k.seeds, Signers: signers, Sealer: sealer, Secret: secretsOf(pool), Limits: cfg.Limits, External: cfg.External,
 		Sources: sourcesOf{pool}, SourcesMinimum: uint64(pool.Minimum()), TendSources: cfg.TendEntropy, Escrow: escrow,

@@ -3,6 +3,7 @@ package appliance
 import (
 	"bytes"
 	"context"
+	"crypto/hpke"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -60,6 +61,7 @@ type Pair struct {
 	end  func(error)
 	door *http.Server
 	peer *http.Transport
+	seal hpke.PrivateKey // of this process: what the other machine gives it is sealed to it
 	quit chan struct{}
 
 	asking    sync.Mutex
@@ -239,6 +241,9 @@ func (p *Pair) role(r replica.Role) {
 			p.mu.Lock()
 			p.settle(true, "")
 			p.mu.Unlock()
+			if err := a.WriteVKey(); err != nil { // the start of a machine that follows may have written an older one
+				p.log.Warn("log.vkey could not be written", "error", err)
+			}
 			p.log.Info("this machine writes", "node", p.pc.Seat.Name, "term", r.Term, "planned", planned, "after", time.Since(start))
 			// The other machine may open what this one cannot. If it cannot either, this
 			// one writes on, and officers decide.

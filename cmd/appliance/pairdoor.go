@@ -35,6 +35,11 @@ func (p *Pair) Serve(local http.Handler, refuse func(http.ResponseWriter, *http.
 	r := relay.New(relay.Config{Local: local, Place: p.Place, Peer: roundTrip(p.peer.RoundTrip), Refuse: refuse, Ready: p.Ready, Confirm: p.Confirm, Spare: p.Spare, Hold: p.pc.Hold})
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", r.Door())
+	var err error
+	if p.seal, err = joinKEM.GenerateKey(); err != nil {
+		return nil, err
+	}
+	p.serveKeys(mux)
 	mux.HandleFunc("GET /pair/checkpoint", p.serveCheckpoint)
 	mux.HandleFunc("POST /pair/planned", func(w http.ResponseWriter, _ *http.Request) {
 		p.mu.Lock()
@@ -66,6 +71,7 @@ func (p *Pair) Serve(local http.Handler, refuse func(http.ResponseWriter, *http.
 	p.door = &http.Server{Handler: mux, TLSConfig: cfg, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 4096}, ReadHeaderTimeout: 5 * time.Second}
 	p.done.Go(func() { _ = p.door.ServeTLS(lis, "", "") })
 	p.done.Go(p.followCheckpoints)
+	p.done.Go(p.carryOn)
 	return r, nil
 }
 

@@ -144,20 +144,52 @@ func (r *ring) all(k *keys, configured []system.Key) (list []system.Key, signers
 	return list, signers
 }
 
+// find returns the key of the ring that a public key is of.
+func (r *ring) find(public string) (one ringKey, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, k := range r.more {
+		if k.Public == public {
+			return k, true
+		}
+	}
+	return one, false
+}
+
 // PutKey puts the key at a URI at hand, made there first if so wished, and notes
-// where it is. It changes nothing in the log.
-func (a *Appliance) PutKey(ctx context.Context, role, uri string, create bool) (system.Key, error) {
-	line := role + " " + uri + "\n"
-	if _, err := parseRing([]byte(line)); err != nil {
-		return system.Key{}, fmt.Errorf("role %q, key %q: expected a role (checkpoint, seeds, exports) and a URI", role, uri)
+// where it is. It changes nothing in the log. On a pair the other machine has it,
+// too, before PutKey returns.
+func (a *Appliance) PutKey(ctx context.Context, role, uri string, create bool) (k system.Key, err error) {
+	if a.pair != nil {
+		if err := a.pair.reached(ctx); err != nil {
+			return k, err
+		}
 	}
 	reach := signer.Open
 	if create {
 		reach = signer.Generate
 	}
+	if k, err = a.putKey(ctx, role, uri, "", reach); err != nil || a.pair == nil {
+		return k, err
+	}
+	if err := a.pair.carry(ctx, k.Role, k.Public); err != nil {
+		return system.Key{}, fmt.Errorf("the key is at hand here, so that it need not be made again: %w", err)
+	}
+	return k, nil
+}
+
+// putKey does so on this machine, with the key that is expected there, if any.
+func (a *Appliance) putKey(ctx context.Context, role, uri, expected string, reach func(context.Context, string, signer.Algorithm, signer.Options) (signer.Signer, error)) (system.Key, error) {
+	line := role + " " + uri + "\n"
+	if _, err := parseRing([]byte(line)); err != nil {
+		return system.Key{}, fmt.Errorf("role %q, key %q: expected a role (checkpoint, seeds, exports) and a URI", role, uri)
+	}
 	one, err := openRingKey(ctx, a.ring.files, role, uri, a.Ledger.Origin(), reach)
 	if err != nil {
 		return system.Key{}, err
+	}
+	if expected != "" && one.Public != expected {
+		return system.Key{}, errors.Join(fmt.Errorf("%s is another key here: expected %s, found %s", uri, expected, one.Public), one.signer.Close())
 	}
 	a.ring.mu.Lock()
 	defer a.ring.mu.Unlock()
@@ -167,7 +199,10 @@ func (a *Appliance) PutKey(ctx context.Context, role, uri string, create bool) (
 		}
 	}
 	b, err := a.ring.files.ReadFile(a.ring.path)
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) {
+		b, err = nil, nil
+	}
+	if err == nil && !strings.Contains("\n"+string(b), "\n"+line) {
 		err = a.ring.files.WriteFile(a.ring.path, append(b, line...))
 	}
 	if err == nil {

@@ -300,6 +300,11 @@ func (j *Joiner) Accept(admission []byte) error {
 				return fmt.Errorf("the pair's keys: %q: expected a name within the directory", name)
 			}
 			path := filepath.Join(j.dir, name)
+			if name == ringName {
+				if content, err = ringAt(j.dir, content); err != nil {
+					return fmt.Errorf("the pair's keys: %s: %w", name, err)
+				}
+			}
 			err := disk{}.MkdirAll(filepath.Dir(path))
 			if err == nil {
 				err = disk{}.CreatePrivate(path, content)
@@ -376,10 +381,17 @@ func sealKeys(dir, origin string, r *JoinRequest) ([]byte, error) {
 			if err != nil {
 				return nil, err
 			}
-			if files[name], err = (disk{}).ReadPrivate(path); err != nil {
+			read := disk{}.ReadPrivate
+			if name == ringName { // nothing in it is secret
+				read = disk{}.ReadFile
+			}
+			if files[name], err = read(path); err != nil {
 				return nil, err
 			}
 		}
+	}
+	if err := packRing(dir, files); err != nil {
+		return nil, err
 	}
 	plain, err := json.Marshal(files)
 	if err != nil {

@@ -339,7 +339,10 @@ func keysRotate() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "rotate --role ROLE --to URI",
 		Short: "Propose a new key of a role, signed by it and by the one in force",
-		Args:  cobra.NoArgs,
+		Long: `Put a new key of a role at hand and propose it, signed by it and by the one in
+force. On a pair the other machine has the key, too, before this returns: a file is
+carried there, a device has to be reached from there by the same URI.`,
+		Args: cobra.NoArgs,
 	}
 	data := dataFlag(c)
 	role := c.Flags().String("role", "", "checkpoint, seeds or exports")

@@ -60,7 +60,10 @@ type Config struct {
 	// Members are those of the pair that this machine is of, by name; nil is a
 	// single machine.
 	Members func() []system.Member
-	Games   []*slots.Definition // what can be enabled; at first start all are
+	// Carry, on a pair, sees to it that the other machine can sign with a key, and is
+	// asked before a key comes into force.
+	Carry func(ctx context.Context, role, public string) error
+	Games []*slots.Definition // what can be enabled; at first start all are
 
 	Seeds   signature.Signer // ECDSA P-256, signs seed statements
 	Exports signature.Signer // ECDSA P-256, signs what the house hands out

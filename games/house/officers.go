@@ -159,6 +159,22 @@ func (h *House) Introduction(ctx context.Context, k system.Key) (*keys.Introduce
 	return r, nil
 }
 
+// carried has a key that is about to come into force carried to the other machine.
+func (h *House) carried(ctx context.Context, k *keys.Introduced) error {
+	if h.cfg.Carry == nil {
+		return nil
+	}
+	known := false
+	err := h.ledger.View(ctx, func(rows book.Reader) error {
+		known = slices.ContainsFunc(keys.List(rows), func(one keys.Key) bool { return one.Public == k.Public })
+		return nil
+	})
+	if err != nil || known { // what was done already is answered as it was
+		return err
+	}
+	return h.cfg.Carry(ctx, k.Role, k.Public)
+}
+
 // Attest has a key at hand sign a challenge, in a form in which it signs nothing
 // else.
 func (h *House) Attest(public string, challenge [32]byte) ([]byte, error) {
@@ -195,6 +211,9 @@ func (h *House) Approve(ctx context.Context, r officers.Approved, words Words) (
 	case *keys.Introduced:
 		if h.ring.signer(k.Public) == nil { // or nobody could sign from then on
 			return ledger.Receipt{}, fmt.Errorf("%s key %s: %w", k.Role, k.Public, ErrKeyAbsent)
+		}
+		if err := h.carried(ctx, k); err != nil { // nor could the other machine of a pair, if it took over
+			return ledger.Receipt{}, err
 		}
 	case Reasoned:
 		reason := k.Because()

@@ -98,6 +98,21 @@ func parseFile(uri string) (f keyFile, err error) {
 	return f, nil
 }
 
+// File reads the path of a key in a file, and that of its passphrase, "" if it has
+// none.
+func File(uri string) (path, passphrase string, err error) {
+	f, err := parseFile(uri)
+	return f.path, f.passphrase, err
+}
+
+// InFileAt is the URI of a key in a file.
+func InFileAt(path, passphrase string) string {
+	if passphrase != "" {
+		return fileScheme + path + "?passphrase-file=" + passphrase
+	}
+	return fileScheme + path
+}
+
 func openFile(uri string, alg Algorithm, o Options, create bool) (Signer, error) {
 	f, err := parseFile(uri)
 	if err != nil {
