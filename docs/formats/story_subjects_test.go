@@ -10,9 +10,12 @@ import (
 	"strings"
 	"testing"
 
+	"countroom/games/house"
+	"countroom/games/house/housetest"
 	"countroom/games/players"
 	"countroom/games/subjects"
 	"countroom/ledger/entry"
+	"countroom/ledger/officers"
 	"countroom/ledger/wallet"
 	"countroom/regulator/disclosure"
 	"countroom/regulator/verify"
@@ -187,4 +190,84 @@ var subjectFrauds = []struct {
 	{"the operator has the vault wrapped", func(t *town) {
 		with(t, func(r *subjects.Rewrapped) { r.Actor = "operator" }, func() { t.Rewrap() })
 	}, "actor"},
+}
+
+// A real house, over its store and its vault: what it shows of two people is held
+// against what it published, before and after one of them is erased.
+func TestCheckersAgreeOnARealVault(t *testing.T) {
+	t.Parallel()
+	h := housetest.Open(t, t.TempDir())
+	g := &guests{t: t, h: h}
+	g.arrive("guest-0", "EUR")
+	g.arrive("guest-1", "EUR")
+	for _, name := range []string{"agnes", "bertram"} {
+		algorithm, public, _ := officer(name)
+		g.must(h.Approve(t.Context(), &officers.Enrolled{Algorithm: algorithm, Officer: name, Public: public}, house.Words{}))
+	}
+	for id, list := range map[string][]house.Attribute{
+		"guest-0": {{Name: "name", Value: "Zoë <Quayside>"}, {Name: "kyc", Value: "refer"}}, "guest-1": {{Name: "name", Value: "Bob Mill"}},
+	} {
+		g.must(h.RecordSubject(t.Context(), g.request("/v1/players/"+id+"/subject"), id, list))
+	}
+	g.must(h.RecordSubject(t.Context(), g.request("/v1/players/guest-0/subject"), "guest-0", []house.Attribute{{Name: "kyc", Value: "passed"}}))
+	show := func() (file []byte) {
+		err := h.Kept(t.Context(), entry.Ref{}, func(k house.Kept) error {
+			if k.State == house.ValuePresent {
+				file = disclosure.Line{Attribute: k.Attribute, Index: k.Index, Player: k.Player, Salt: k.Salt, Value: k.Value}.Append(file)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	before := show()
+	player, err := h.Subject(t.Context(), "guest-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.move("withdrawals", "guest-1", 500_000)
+	g.state("guest-1", players.Closed)
+	erasure, err := h.Erasure(t.Context(), player.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"agnes", "bertram"} {
+		_, _, sign := officer(name)
+		erasure.Approvals = append(erasure.Approvals, officers.Approval{Officer: name, Signature: sign(officers.Message(housetest.Origin, erasure.Type(), erasure.Subject()))})
+	}
+	g.must(h.Approve(t.Context(), erasure, house.Words{}))
+	if _, err := h.Rewrap(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p := g.save()
+	agree(t, ours(t, p), theirs(t, p)[0])
+	dir := t.TempDir()
+	for name, f := range p.files {
+		write(t, filepath.Join(dir, "log", name), f.Data)
+	}
+	write(t, filepath.Join(dir, "vkey"), []byte(p.vkey+"\n"))
+	for name, c := range map[string]struct {
+		file []byte
+		want string
+	}{
+		"after the erasure": {show(), `{"present": 3, "erased": 1, "missing": 0, "false": 0, "not_erased": 0}`},
+		"a copy of before":  {before, `{"present": 3, "erased": 0, "missing": 0, "false": 0, "not_erased": 1}`},
+	} {
+		check := disclosure.New()
+		if r, err := verify.Log(t.Context(), verify.Dir(p.files), verify.Options{VKey: p.vkey, Subjects: check.Entry}); err != nil || !r.OK() || r.Subjects.Commitments != 4 || r.Subjects.Erased != 1 || r.Subjects.Period == 0 {
+			t.Fatalf("%v, %+v", err, r)
+		}
+		if err := disclosure.Read(strings.NewReader(string(c.file)), check.Line); err != nil {
+			t.Fatal(err)
+		}
+		r := check.Report()
+		ours := fmt.Sprintf(`{"present": %d, "erased": %d, "missing": %d, "false": %d, "not_erased": %d}`, r.Present, r.Erased, r.Missing, r.False, r.NotErased)
+		write(t, filepath.Join(dir, "shown"), c.file)
+		out, _ := python(t, nil, "checker/check.py", "subjects", filepath.Join(dir, "shown"), "--log", filepath.Join(dir, "log"), "--vkey", filepath.Join(dir, "vkey"))
+		if theirs := strings.TrimSpace(string(out)); ours != c.want || theirs != c.want {
+			t.Errorf("%s: regulator/disclosure %s, checker %s", name, ours, theirs)
+		}
+	}
 }

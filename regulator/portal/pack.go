@@ -17,6 +17,7 @@ import (
 	"countroom/games/players"
 	"countroom/games/rounds"
 	"countroom/games/slots"
+	"countroom/games/subjects"
 	"countroom/ledger"
 	"countroom/ledger/entry"
 	"countroom/ledger/wallet"
@@ -198,6 +199,10 @@ func (p *Portal) around(d *packData) error {
 			case *players.NonceSet:
 				owner = &rec.Player
 			case *players.Created:
+				owner = &rec.Player
+			case *subjects.Recorded:
+				owner = &rec.Player
+			case *subjects.Erased:
 				owner = &rec.Player
 			}
 		}

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"countroom/games/house"
 	"countroom/games/house/housetest"
+	"countroom/ledger"
 	"countroom/regulator/dispute"
 	"countroom/regulator/replay"
 
@@ -44,6 +46,11 @@ func TestADisputeIsAnsweredByOneFile(t *testing.T) {
 	for range 70 { // into the epoch that the nonce counts in
 		w.spin(s, 20)
 	}
+	// What is known of a bystander is nothing to the player.
+	ok := must[ledger.Receipt](t)
+	ok(w.house.CreatePlayer(t.Context(), w.request("POST", "/v1/players", "operator", "bystander"), "bystander", "EUR"))
+	ok(w.house.RecordSubject(t.Context(), w.request("PUT", "/v1/players/bystander/subject", "operator", "known"), "bystander", []house.Attribute{{Name: "ailment", Value: "gout"}}))
+	ok(w.house.RecordSubject(t.Context(), w.request("PUT", "/v1/players/eve/subject", "operator", "known"), "eve", []house.Attribute{{Name: "motto", Value: "never again"}}))
 	last := w.settled(w.spin(s, 100))
 	late := last.ID.String()
 	const operator = "operator-0123456789abcdef"
@@ -71,10 +78,13 @@ func TestADisputeIsAnsweredByOneFile(t *testing.T) {
 	good := w.pack(late, operator, 200)
 	page := string(good)
 	for _, want := range []string{"As the player saw it", "Rules in force at the wager", "What happened around it", "session.opened", "&lt;script&gt;alert(1)&lt;/script&gt;", "It holds entry",
-		"the client said that it displayed another result", "bad00000", "another result than the log has", "displayed-mismatch"} {
+		"subject.recorded", "the client said that it displayed another result", "bad00000", "another result than the log has", "displayed-mismatch"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the pack lacks %q", want)
 		}
+	}
+	if bystander := must[house.SubjectView](t)(w.house.Subject(t.Context(), "bystander")); strings.Contains(page, bystander.Ref.String()) {
+		t.Error("the pack tells of another player")
 	}
 	for name, bad := range map[string]string{
 		"another payout in the page":  strings.Replace(page, "and was paid", "and was paid not", 1),
