@@ -4,6 +4,7 @@
 package logrpc
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -55,6 +56,8 @@ type Config struct {
 	// Enter returns the log to read; leave is called when that is done.
 	Enter func() (log *ledger.Ledger, leave func())
 	Log   *slog.Logger
+
+	handshake time.Duration // default handshakeMost
 }
 
 // Server serves the log.
@@ -82,7 +85,7 @@ func New(cfg Config) *Server {
 			MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cfg.Certificate},
 			ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: cfg.Clients,
 		})),
-		grpc.ConnectionTimeout(handshakeMost), grpc.MaxConcurrentStreams(streamsMost), grpc.MaxRecvMsgSize(requestMost), grpc.MaxHeaderListSize(requestMost),
+		grpc.ConnectionTimeout(cmp.Or(cfg.handshake, handshakeMost)), grpc.MaxConcurrentStreams(streamsMost), grpc.MaxRecvMsgSize(requestMost), grpc.MaxHeaderListSize(requestMost),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 5 * time.Minute, MaxConnectionAge: time.Hour, MaxConnectionAgeGrace: callMost, Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true), // what they read is closed next

@@ -17,6 +17,7 @@ import (
 	"net"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -99,16 +100,20 @@ type world struct {
 	n      int
 }
 
-func open(t testing.TB) *world {
+func open(t testing.TB, options ...func(*Config)) *world {
 	w := &world{t: t, ca: newAuthority(t), served: make(chan error, 1)}
 	w.house = housetest.Open(t, t.TempDir(), func(c *ledger.Config, _ *house.Config) { c.LeafHashes = true })
-	w.Server = New(Config{
+	cfg := Config{
 		Certificate: w.ca.server(), Clients: w.ca.pool, Log: slog.New(slog.DiscardHandler),
 		Enter: func() (*ledger.Ledger, func()) {
 			w.inside.Add(1)
 			return w.house.Ledger, func() { w.inside.Add(-1) }
 		},
-	})
+	}
+	for _, o := range options {
+		o(&cfg)
+	}
+	w.Server = New(cfg)
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -340,6 +345,21 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 	if err := <-shaken; err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Who connects and does not show a certificate gives the place back.
+func TestASilentClientIsHungUpOn(t *testing.T) {
+	w := open(t, func(c *Config) { c.handshake = 20 * time.Millisecond })
+	for range 2 * connectionsMost { // more than there are places: each is free again
+		c, err := net.Dial("tcp", w.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := io.ReadAll(c); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+			t.Fatal(err)
+		}
 	}
 }
 
