@@ -187,6 +187,9 @@ func printSubjects(w io.Writer, r *disclosure.Report, log *verify.Report) {
 		}
 	}
 	fmt.Fprintf(w, "subjects    %d players: %d commitments present, %d erased, %d MISSING, %d FALSE, %d NOT ERASED\n", r.Players, r.Present, r.Erased, r.Missing, r.False, r.NotErased)
+	if r.More > 0 {
+		fmt.Fprintf(w, "            %d of the FALSE ones are not listed\n", r.More)
+	}
 	if r.Others > 0 {
 		fmt.Fprintf(w, "            %d lines are about other players\n", r.Others)
 	}

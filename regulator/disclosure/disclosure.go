@@ -22,6 +22,10 @@ import (
 // LineMost bounds a line, in bytes: a value each of whose bytes is escaped has room.
 const LineMost = 16 << 10
 
+// StrangeMost is how many lines about commitments that the log has not are kept
+// one by one. The others are counted, so that no file makes a report grow.
+const StrangeMost = 1000
+
 // ErrFormat says that a file is no disclosure.
 var ErrFormat = errors.New("malformed disclosure")
 
@@ -147,6 +151,7 @@ type Report struct {
 	False     uint64    `json:"false"`
 	NotErased uint64    `json:"not_erased"`
 	Others    uint64    `json:"others"` // lines about players who are not in question
+	More      uint64    `json:"more"`   // false ones that are not among Subjects: StrangeMost
 	Subjects  []Subject `json:"subjects"`
 }
 
@@ -160,6 +165,7 @@ type Check struct {
 	players []entry.Ref        // in the order of the log
 	known   map[entry.Ref]*Subject
 	others  uint64
+	strange uint64 // lines about what the log has not
 }
 
 // New begins a check of the players in question, or of all if none is named.
@@ -218,11 +224,18 @@ func (c *Check) Line(l Line) error {
 		c.others++
 		return nil
 	}
-	s := c.of(l.Player)
+	s := c.known[l.Player]
+	if s == nil {
+		s = new(Subject)
+	}
 	i, found := slices.BinarySearchFunc(s.Commitments[:s.logged], l, func(k Commitment, l Line) int {
 		return cmp.Or(cmp.Compare(k.Index, l.Index), strings.Compare(k.Attribute, l.Attribute))
 	})
 	if !found {
+		if c.strange++; c.strange > StrangeMost {
+			return nil
+		}
+		s = c.of(l.Player)
 		s.Commitments = append(s.Commitments, Commitment{Attribute: l.Attribute, Index: l.Index, State: False})
 		return nil
 	}
@@ -245,6 +258,10 @@ func (c *Check) Line(l Line) error {
 func (c *Check) Report() *Report {
 	r := &Report{Players: uint64(len(c.players)), Others: c.others, Subjects: []Subject{}}
 	count := map[string]*uint64{Present: &r.Present, Erased: &r.Erased, Missing: &r.Missing, False: &r.False, NotErased: &r.NotErased}
+	if c.strange > StrangeMost {
+		r.More = c.strange - StrangeMost
+		r.False = r.More
+	}
 	for _, ref := range c.players {
 		s := *c.known[ref]
 		s.Commitments = append([]Commitment{}, s.Commitments...)

@@ -143,6 +143,19 @@ func TestALineThatComesTwice(t *testing.T) {
 	}
 }
 
+// However much is made up, the report stays small and counts it.
+func TestWhatIsMadeUpIsCounted(t *testing.T) {
+	c := disclosure.New()
+	for i := range disclosure.StrangeMost + 7 {
+		if err := c.Line(disclosure.Line{Attribute: "name", Index: uint64(i), Player: entry.Ref{byte(i), byte(i >> 8)}, Value: "x"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := c.Report(); r.False != disclosure.StrangeMost+7 || r.More != 7 || len(r.Subjects) != disclosure.StrangeMost || r.OK() {
+		t.Errorf("%d false, %d more, %d subjects", r.False, r.More, len(r.Subjects))
+	}
+}
+
 func TestLinesAreReadStrictly(t *testing.T) {
 	player, salt := strings.Repeat("ab", 16), strings.Repeat("cd", 32)
 	good := `{"attribute":"name","index":7,"player":"` + player + `","salt":"` + salt + `","value":"Zo\u00eb"}`
