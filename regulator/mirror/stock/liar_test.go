@@ -286,6 +286,24 @@ func TestTwoRootsOfOneSize(t *testing.T) {
 	w.alarmed(t, f, Root)
 }
 
+// A tree of another history is not taken for the house's, whoever was fed from it
+// first: nothing is remembered of it yet.
+func TestAnotherHistory(t *testing.T) {
+	for _, size := range []int{1, 3, 300} {
+		l := newLiar()
+		w := newWorld(t, l, 1, 300)
+		for i := range size {
+			l.leaves = append(l.leaves, w.house.Leaf(uint64(i)))
+		}
+		l.leaves[size-1] = []byte("another")
+		f := w.feeder(7)
+		w.alarmed(t, f, Root)
+		if n := l.size(); n != size {
+			t.Errorf("%d leaves were fed", n-size)
+		}
+	}
+}
+
 // What a stock Trillian sends without end is cut off, and one that says nothing is
 // not waited for.
 func TestAnEndlessTrillian(t *testing.T) {
@@ -428,6 +446,7 @@ func FuzzAnswers(f *testing.F) {
 	for _, size := range []int{0, 1, half, l.size()} {
 		f.Add(rootOf(l.hashes(size)).SignedLogRoot.LogRoot, proof, marshal(some), marshal(&trillian.AddSequencedLeavesResponse{}))
 	}
+	f.Add(rootOf(l.hashes(half)[1:]).SignedLogRoot.LogRoot, proof, marshal(some), []byte{})
 	f.Add([]byte{}, []byte{}, []byte{}, []byte{})
 	f.Add(shown(types.LogRootV1{TreeSize: 1 << 62, RootHash: make([]byte, 32)}).SignedLogRoot.LogRoot, []byte{}, []byte{}, []byte{})
 	f.Fuzz(func(t *testing.T, root, proof, leaves, results []byte) {
