@@ -142,7 +142,7 @@ func (f weatherNow) readFile(name string, at int64, opening bool) error {
 // wrapStore puts the recorder of what is drawn, and failing reads, on the store.
 func (p *process) wrapStore(s store.Store) store.Store {
 	p.mu.Lock()
-	p.storing, p.store, p.found = true, s, s.Head().Size
+	p.storing, p.store = true, s
 	p.mu.Unlock()
 	return p.w.sabotage.store(p.w, &watchedStore{Store: s, p: p})
 }

@@ -77,15 +77,15 @@ type evidence struct {
 // unplugged is a read of a source of entropy that failed.
 type unplugged struct {
 	source string
-	found  uint64 // the log's size when the process found it
-	size   uint64 // and when the read failed
+	by     *process
+	size   uint64 // of the log when the read failed
 }
 
 // unplug remembers that a process's source failed. It has taken its sources then,
 // so no seed is on its way into the log.
 func (e *evidence) unplug(p *process, source string) {
 	p.mu.Lock()
-	u := unplugged{source, p.found, p.store.Head().Size}
+	u := unplugged{source, p, p.store.Head().Size}
 	p.mu.Unlock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -95,12 +95,14 @@ func (e *evidence) unplug(p *process, source string) {
 // entropyIsTold wants each failure of a source in the log before the process
 // commits to another seed, unless it was said already.
 func entropyIsTold(l *finalLog, e *evidence) *violation {
-	// The processes that came to write, by where they say so.
+	// The processes that came to write, by where they say so. One whose word for it was
+	// lost committed to no seed either.
 	var begun []uint64
+	var ids []entry.UUID
 	for i, r := range l.records {
 		switch r.(type) {
 		case *system.HouseActive, *system.PairActive:
-			begun = append(begun, uint64(i))
+			begun, ids = append(begun, uint64(i)), append(ids, r.Head().ID)
 		}
 	}
 	type owed struct {
@@ -112,8 +114,8 @@ func entropyIsTold(l *finalLog, e *evidence) *violation {
 	for i, r := range l.records {
 		index := uint64(i)
 		for _, u := range e.unplugged {
-			at, _ := slices.BinarySearch(begun, u.found)
-			if u.size != index || at == len(begun) {
+			at := slices.Index(ids, u.by.active)
+			if u.size != index || at < 0 {
 				continue
 			}
 			now := noise.Now(rows)
@@ -205,6 +207,9 @@ func (p *process) recordDrawn(b *store.Batch) {
 		if err != nil {
 			e.catch(broken(lawBooks, "entry %d: %v", b.Prev.Size+uint64(i), err))
 			return
+		}
+		if r, ok := record.(*system.HouseActive); ok {
+			p.active = r.Head().ID
 		}
 		r, ok := record.(*rounds.Settled)
 		if !ok {

@@ -21,6 +21,7 @@ import (
 	"countroom/cmd/appliance"
 	"countroom/games/house"
 	"countroom/ledger"
+	"countroom/ledger/entry"
 	"countroom/ledger/store"
 )
 
@@ -135,8 +136,8 @@ type process struct {
 	pace    func(kind turnKind) error // of a machine of a pair, which waits for no turns
 	storing bool                      // the store is open
 	store   store.Store
-	found   uint64 // the log's size when it was opened
-	bound   uint64 // the epoch that it drew from last; under the evidence's mu
+	active  entry.UUID // of the entry by which it became the writer; under the evidence's mu
+	bound   uint64     // the epoch that it drew from last; likewise
 
 	// The world's own.
 	doom        doom
