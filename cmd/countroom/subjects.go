@@ -16,6 +16,7 @@ import (
 
 	"countroom/games/house"
 	"countroom/ledger/entry"
+	"countroom/regulator/disclosure"
 
 	"github.com/spf13/cobra"
 )
@@ -332,13 +333,17 @@ func subjectsShow() *cobra.Command {
 	return c
 }
 
-// disclosure is a line of a disclosure, which countroom-verify subjects reads.
-type disclosure struct {
-	Attribute string `json:"attribute"`
-	Index     uint64 `json:"index"`
-	Player    string `json:"player"`
-	Salt      string `json:"salt"`
-	Value     string `json:"value"`
+// line is what a disclosure says of it, which countroom-verify subjects reads.
+func (v *keptView) line() ([]byte, error) {
+	ref, err := house.ParseRef(v.Player)
+	if err != nil {
+		return nil, err
+	}
+	salt, err := hex.DecodeString(v.Salt)
+	if err != nil || len(salt) != 32 {
+		return nil, fmt.Errorf("salt %q: expected 64 hex digits", v.Salt)
+	}
+	return disclosure.Line{Attribute: v.Attribute, Index: v.Index, Player: ref, Salt: [32]byte(salt), Value: v.Value}.Append(nil), nil
 }
 
 func subjectsDisclose() *cobra.Command {
@@ -364,14 +369,16 @@ the vault and its key together.`,
 			states := map[string]int{}
 			err := toFile(c, *out, func(file io.Writer) error {
 				buffered := bufio.NewWriter(file)
-				lines := json.NewEncoder(buffered)
-				lines.SetEscapeHTML(false)
 				err := d.kept(ctx, w, func(v keptView) error {
 					states[v.State]++
 					if v.State != house.ValuePresent {
 						return nil
 					}
-					return lines.Encode(disclosure{v.Attribute, v.Index, v.Player, v.Salt, v.Value})
+					line, err := v.line()
+					if err == nil {
+						_, err = buffered.Write(line)
+					}
+					return err
 				})
 				return errors.Join(err, buffered.Flush())
 			})

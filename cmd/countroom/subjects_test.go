@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,9 +11,12 @@ import (
 	"syscall"
 	"testing"
 
-	"countroom/games/subjects"
+	"countroom/games/house"
+	"countroom/ledger/entry"
 	"countroom/ledger/store"
 	"countroom/ledger/store/pebble"
+	"countroom/regulator/disclosure"
+	"countroom/regulator/verify"
 )
 
 // put sends a PUT of the operator's and returns the answer, which must be a 201.
@@ -144,29 +146,24 @@ func TestAPlayerIsErasedForGood(t *testing.T) {
 	// What is disclosed opens what the log has.
 	c.does("", "subjects", "disclose", "ann", "-o", "ann.jsonl", "--data", c.data)
 	c.does("all.jsonl", "subjects", "disclose", "-o", "-", "--data", c.data)
-	for file, want := range map[string]int{"ann.jsonl": 2, "all.jsonl": 4} {
-		b, err := os.ReadFile(filepath.Join(c.dir, file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
-		if len(lines) != want {
-			t.Errorf("%s has %d lines, want %d", file, len(lines), want)
-		}
-		for _, line := range lines {
-			var d disclosure
-			if err := json.Unmarshal([]byte(line), &d); err != nil {
-				t.Fatal(err)
-			}
-			salt, err := hex.DecodeString(d.Salt)
-			if err != nil || len(salt) != 32 {
-				t.Fatalf("%s: %v", line, err)
-			}
-			commitment := subjects.Commit(d.Attribute, [32]byte(salt), d.Value)
-			if leaf := s.read(fmt.Sprintf("/v1/entries/%d", d.Index), 200); !strings.Contains(string(leaf), fmt.Sprintf("%x", commitment)) {
-				t.Errorf("entry %d does not commit to %s", d.Index, line)
-			}
-		}
+	bob := entry.Ref{}
+	if who, ok := strings.CutPrefix(c.does("", "subjects", "show", "bob", "--data", c.data), "player "); !ok {
+		t.Fatal(who)
+	} else if bob, _ = house.ParseRef(who[:32]); bob == (entry.Ref{}) {
+		t.Fatal(who)
+	}
+	if r := s.discloses(filepath.Join(c.dir, "all.jsonl")); !r.OK() || r.Players != 2 || r.Present != 4 {
+		t.Errorf("all that is disclosed: %+v", r)
+	}
+	annRef, err := house.ParseRef(ann)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := s.discloses(filepath.Join(c.dir, "ann.jsonl"), annRef); !r.OK() || r.Present != 2 {
+		t.Errorf("what is disclosed of ann: %+v", r)
+	}
+	if r := s.discloses(filepath.Join(c.dir, "ann.jsonl"), annRef, bob); r.OK() || r.Missing != 2 {
+		t.Errorf("bob in a disclosure of ann: %+v", r)
 	}
 	first := filepath.Join(c.dir, "first.backup")
 	mustRun(t, "backup", "--data", s.dir, "-o", first)
@@ -183,6 +180,13 @@ func TestAPlayerIsErasedForGood(t *testing.T) {
 	audit := c.does("", "subjects", "audit", "--data", c.data)
 	if !strings.Contains(audit, "player "+ann+"  2 erased (entry ") || !strings.Contains(audit, "2 players: 2 values present, 2 erased, 0 missing") {
 		t.Errorf("audit:\n%s", audit)
+	}
+	c.does("", "subjects", "disclose", "-o", "after.jsonl", "--data", c.data)
+	if r := s.discloses(filepath.Join(c.dir, "after.jsonl")); !r.OK() || r.Present != 2 || r.Erased != 2 {
+		t.Errorf("after the erasure: %+v", r)
+	}
+	if r := s.discloses(filepath.Join(c.dir, "all.jsonl")); r.OK() || r.NotErased != 2 {
+		t.Errorf("what somebody kept: %+v", r)
 	}
 	post("/v1/players", "another ann", `{"id":"ann","currency":"EUR"}`) // is nobody's heir
 	if err := json.Unmarshal(s.read("/v1/players/ann/subject", 200), &shown); err != nil || shown.Player == ann || len(shown.Attributes) != 0 {
@@ -264,6 +268,33 @@ func TestAPlayerIsErasedForGood(t *testing.T) {
 	if list, err := filepath.Glob(filepath.Join(s.dir, "keys", ".*")); err != nil || len(list) > 0 {
 		t.Errorf("%q is left, %v", list, err)
 	}
+}
+
+// discloses holds a disclosure against the published log.
+func (s *server) discloses(file string, only ...entry.Ref) *disclosure.Report {
+	s.t.Helper()
+	src, err := verify.HTTP("http://"+s.addr, s.token("regulator"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	vkey, err := os.ReadFile(filepath.Join(s.dir, "log.vkey"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	check := disclosure.New(only...)
+	report, err := verify.Log(s.t.Context(), src, verify.Options{VKey: strings.TrimSpace(string(vkey)), Subjects: check.Entry})
+	if err != nil || !report.OK() {
+		s.t.Fatalf("%v, %+v", err, report)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer f.Close()
+	if err := disclosure.Read(f, check.Line); err != nil {
+		s.t.Fatal(err)
+	}
+	return check.Report()
 }
 
 // proposed has officers approve of a player's erasure, and names the proposal.

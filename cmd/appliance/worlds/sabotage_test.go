@@ -102,6 +102,9 @@ func TestSabotageIsNoticed(t *testing.T) {
 				if o.violation == nil {
 					continue // it did not come to it in this world
 				}
+				if test.law == lawTwice && o.violation.law == lawAnswers {
+					continue // a forgotten key was judged anew, and refused since its session is over: another world has to show it
+				}
 				if o.violation.law != test.law {
 					t.Errorf("world %d: %q is named, expected %q\n%s\n%v", seed, o.violation.law, test.law, o.tail(20), o.violation)
 				}
