@@ -233,11 +233,11 @@ func foldRound(rows book.Rows, index uint64, r *rounds.Settled) error {
 	if err := certificates.Round(rows, r); err != nil {
 		return err
 	}
-	cash := wallet.Cash(r.Player)
+	hold, cash := wallet.Parties(r.Postings, r.Game, r.Player)
 	if funds := wallet.Balance(rows, cash, r.Stake.Currency); funds < r.Stake.Amount {
 		return book.Broken("funds", "a balance that covers the stake of "+strconv.FormatInt(r.Stake.Amount, 10), funds)
 	}
-	return wallet.Post(rows, r.Postings, wallet.Hold(r.Game), cash, r.Result())
+	return wallet.Post(rows, r.Postings, hold, cash, r.Result())
 }
 
 // foldNoise keeps the book of the sources of entropy.

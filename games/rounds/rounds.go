@@ -222,8 +222,12 @@ const GamesKey = "games"
 
 // CountKey is the key of the row of a player at a game.
 func CountKey(player entry.Ref, game string) string {
-	b := player.Append(append(make([]byte, 0, 72), "round/"...))
-	return string(append(append(b, '/'), game...))
+	return string(appendCountKey(make([]byte, 0, 72), player, game))
+}
+
+func appendCountKey(dst []byte, player entry.Ref, game string) []byte {
+	dst = player.Append(append(dst, "round/"...))
+	return append(append(dst, '/'), game...)
 }
 
 // Kinds are the rows of this book.
@@ -314,8 +318,8 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		if r.Enabled != g.Enabled {
 			return book.Broken("game-definition", "the definition of entry "+strconv.FormatUint(g.Enabled, 10), r.Enabled)
 		}
-		key, n := CountKey(r.Player, r.Game), uint64(1)
-		if c := book.Get[Count](rows, key); c != nil {
+		key, n := appendCountKey(make([]byte, 0, 72), r.Player, r.Game), uint64(1)
+		if c := book.Find[Count](rows, key); c != nil {
 			n = c.N + 1
 		}
 		if r.Draw.N != n {
@@ -327,7 +331,7 @@ func Fold(rows book.Rows, index uint64, r entry.Record) error {
 		if r.Stake.Amount <= 0 || r.Payout.Amount < 0 || r.Stake.Currency != r.Payout.Currency {
 			return book.Broken("stake-and-payout", "a positive stake and a payout not below zero in one currency", r.Stake.String()+", "+r.Payout.String())
 		}
-		rows.Put(key, &Count{Last: index, N: n})
+		book.Put(rows, key, &Count{Last: index, N: n})
 	}
 	return nil
 }

@@ -43,20 +43,29 @@ func Get[T any, P interface {
 	return r.(P)
 }
 
-// Find is Get of a key that is not a string yet: rows in memory are found
-// without making it one.
+// Find is Get of a key that is not a string yet: a Table finds a row without
+// making it one.
 func Find[T any, P interface {
 	*T
 	Row
 }](rows Reader, key []byte) P {
-	m, ok := rows.(Memory)
+	t, ok := rows.(*Table)
 	if !ok {
 		return Get[T, P](rows, string(key))
 	}
-	if r := m[string(key)]; r != nil {
-		return r.(P)
+	if t.find(key) {
+		return t.rows[t.last].row.(P)
 	}
 	return nil
+}
+
+// Put puts a row whose key is not a string yet.
+func Put(rows Rows, key []byte, r Row) {
+	if t, ok := rows.(*Table); ok && t.find(key) {
+		t.rows[t.last].row = r
+		return
+	}
+	rows.Put(string(key), r)
 }
 
 // Kinds maps the first element of a key to an empty row of its book.
@@ -97,7 +106,58 @@ func Broken(rule string, expected, found any) error {
 	return &Violation{Rule: rule, Expected: fmt.Sprint(expected), Found: fmt.Sprint(found)}
 }
 
-// Memory is Rows in a map, for verifiers and tests.
+// Table is Rows in memory for who folds millions of entries: a key is made once, and
+// stays where it is while its row changes. It is for one goroutine.
+type Table struct {
+	at   map[string]int
+	rows []tableRow
+	last int // the row that was found last, which is often the next to be put
+}
+
+type tableRow struct {
+	key string
+	row Row
+}
+
+// NewTable returns an empty table.
+func NewTable() *Table { return &Table{at: map[string]int{}} }
+
+// find looks a key up.
+func (t *Table) find(key []byte) bool {
+	if t.last < len(t.rows) && t.rows[t.last].key == string(key) {
+		return true
+	}
+	at, ok := t.at[string(key)]
+	if ok {
+		t.last = at
+	}
+	return ok
+}
+
+// Get returns the row, or nil.
+func (t *Table) Get(key string) Row {
+	if at, ok := t.at[key]; ok {
+		t.last = at
+		return t.rows[at].row
+	}
+	return nil
+}
+
+// Put sets the row.
+func (t *Table) Put(key string, r Row) {
+	at, ok := t.last, t.last < len(t.rows) && t.rows[t.last].key == key
+	if !ok {
+		at, ok = t.at[key]
+	}
+	if ok {
+		t.rows[at].row = r
+		return
+	}
+	t.at[key] = len(t.rows)
+	t.rows = append(t.rows, tableRow{key, r})
+}
+
+// Memory is Rows in a map, for tests and for what is small.
 type Memory map[string]Row
 
 // Get returns the row, or nil.

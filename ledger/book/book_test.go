@@ -102,3 +102,30 @@ func TestAViolationNamesItsRule(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// A table holds the same rows as a map, however they are put and looked for.
+func TestATableIsAMap(t *testing.T) {
+	table, memory := book.NewTable(), book.Memory{}
+	for n := range uint64(2000) {
+		key := fmt.Sprint("tally/", n*n%97)
+		switch n % 3 {
+		case 0:
+			table.Put(key, &tally{n})
+		case 1:
+			book.Put(table, []byte(key), &tally{n})
+		case 2:
+			if got, want := book.Find[tally](table, []byte(key)), book.Find[tally](memory, []byte(key)); (got == nil) != (want == nil) || got != nil && *got != *want {
+				t.Fatalf("%s before %d: %v, want %v", key, n, got, want)
+			}
+			book.Put(table, []byte(key), &tally{n})
+		}
+		book.Put(memory, []byte(key), &tally{n})
+		other := fmt.Sprint("tally/", n%101)
+		if got, want := book.Get[tally](table, other), book.Get[tally](memory, other); (got == nil) != (want == nil) || got != nil && *got != *want {
+			t.Fatalf("%s after %d: %v, want %v", other, n, got, want)
+		}
+	}
+	if table.Get("tally/none") != nil || book.Find[tally](table, []byte("tally/none")) != nil {
+		t.Error("a row that was never put")
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"sync"
 )
 
 // MaxSize is the size in bytes of the largest entry; its length must fit the
@@ -107,15 +108,22 @@ func AppendObject(dst []byte, o Object) ([]byte, error) {
 
 // DecodeObject reads what AppendObject wrote, and nothing else.
 func DecodeObject(b []byte, o Object) error {
-	c := Coder{b: b, reading: true}
+	c := coders.Get().(*Coder)
+	*c = Coder{b: b, reading: true}
 	c.Object("")
-	o.Code(&c)
+	o.Code(c)
 	c.End()
 	if c.err == nil && c.i != len(b) {
 		c.fail("", "the end of the object")
 	}
-	return c.err
+	err := c.err
+	*c = Coder{}
+	coders.Put(c)
+	return err
 }
+
+// coders are those that wait to read: there are millions of leaves.
+var coders = sync.Pool{New: func() any { return new(Coder) }}
 
 var typeMark = []byte(`,"type":"`)
 

@@ -31,6 +31,20 @@ func Cash(player entry.Ref) string {
 // Hold names the account of what a game holds.
 func Hold(game string) string { return "house/games/" + game }
 
+// Parties are the accounts that a round is posted to. Postings that are right name
+// them, so that no name has to be made.
+func Parties(postings []money.Posting, game string, player entry.Ref) (hold, cash string) {
+	name := func(i int, b []byte) string {
+		if i < len(postings) && postings[i].Account == string(b) {
+			return postings[i].Account
+		}
+		return string(b)
+	}
+	var buf [64]byte
+	hold = name(0, append(append(buf[:0], "house/games/"...), game...))
+	return hold, name(1, append(player.Append(append(buf[:0], "player/"...)), "/cash"...))
+}
+
 // Account is the row of an account in one currency.
 type Account struct{ Balance int64 }
 
@@ -42,13 +56,17 @@ func Key(account string, currency money.Currency) string {
 	return "wallet/" + account + "/" + string(currency)
 }
 
+func appendKey(dst []byte, account string, currency money.Currency) []byte {
+	dst = append(append(dst, "wallet/"...), account...)
+	return append(append(dst, '/'), currency...)
+}
+
 // Kinds are the rows of this book.
 var Kinds = book.Kinds{"wallet": func() book.Row { return new(Account) }}
 
 // Balance returns what an account holds, zero when it was never used.
 func Balance(rows book.Reader, account string, currency money.Currency) int64 {
-	key := append(append(make([]byte, 0, 80), "wallet/"...), account...)
-	if a := book.Find[Account](rows, append(append(key, '/'), currency...)); a != nil {
+	if a := book.Find[Account](rows, appendKey(make([]byte, 0, 80), account, currency)); a != nil {
 		return a.Balance
 	}
 	return 0
@@ -61,22 +79,23 @@ func Transfer(rows book.Reader, from, to string, m money.Money) ([]money.Posting
 	postings := make([]money.Posting, 2)
 	for i := range postings {
 		var err error
-		if postings[i], _, err = leg(rows, i, from, to, m); err != nil {
+		if postings[i], _, err = leg(rows, i, from, to, m, nil); err != nil {
 			return nil, err
 		}
 	}
 	return postings, nil
 }
 
-// leg works out one posting of a transfer, 0 or 1, and the key of its row.
-func leg(rows book.Reader, i int, from, to string, m money.Money) (p money.Posting, key string, err error) {
-	p = money.Posting{Account: from, Amount: -m.Amount, Currency: m.Currency}
+// leg works out one posting of a transfer, 0 or 1, and appends the key of its row.
+func leg(rows book.Reader, i int, from, to string, m money.Money, key []byte) (money.Posting, []byte, error) {
+	var err error
+	p := money.Posting{Account: from, Amount: -m.Amount, Currency: m.Currency}
 	if i == 1 {
 		p.Account, p.Amount = to, m.Amount
 	}
-	key = Key(p.Account, p.Currency)
+	key = appendKey(key, p.Account, p.Currency)
 	var before int64
-	if a := book.Get[Account](rows, key); a != nil {
+	if a := book.Find[Account](rows, key); a != nil {
 		before = a.Balance
 	}
 	if p.Balance, err = money.Add(before, p.Amount); err != nil {
@@ -100,7 +119,8 @@ func Post(rows book.Rows, postings []money.Posting, from, to string, m money.Mon
 		return book.Broken("postings", "2 postings", len(postings))
 	}
 	for i, p := range postings {
-		w, key, err := leg(rows, i, from, to, m)
+		var buf [80]byte
+		w, key, err := leg(rows, i, from, to, m, buf[:0])
 		switch {
 		case err != nil:
 			return book.Broken("funds", "every balance in range and no player below zero", err)
@@ -111,7 +131,7 @@ func Post(rows book.Rows, postings []money.Posting, from, to string, m money.Mon
 		case p.Balance != w.Balance:
 			return book.Broken("balance", fmt.Sprintf("%s at %d %s", w.Account, w.Balance, w.Currency), p.Balance)
 		}
-		rows.Put(key, &Account{w.Balance})
+		book.Put(rows, key, &Account{w.Balance})
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ type replay struct {
 	// The rules' own state, of use until stopped is set.
 	stopped  string
 	unknown  error
-	rows     book.Memory
+	rows     *book.Table
 	active   *active // the latest process
 	restores []restore
 	seeds    *ecdsa.PublicKey
@@ -106,7 +106,7 @@ type secret struct {
 
 func newReplay(report *Report, opts Options, v note.Verifier, all []kept) *replay {
 	return &replay{
-		report: report, opts: opts, v: v, kept: all, chain: Chain{Origin: v.Name()}, rows: book.Memory{}, ids: newSet[uint64](), keys: newSet[struct{}](), secrets: map[[32]byte]uint64{}, nonces: nonces{},
+		report: report, opts: opts, v: v, kept: all, chain: Chain{Origin: v.Name()}, rows: book.NewTable(), ids: newSet[uint64](), keys: newSet[struct{}](), secrets: map[[32]byte]uint64{}, nonces: nonces{},
 		opened: map[uint64]opened{}, draws: map[uint64]*draws{}, totals: map[totalsKey]*Totals{}, cash: map[string]*Cash{},
 		watch: monitor.NewWatch(), alarms: map[string]uint64{}, displayed: displayed{seed: maphash.MakeSeed()},
 	}
