@@ -59,7 +59,7 @@ func resolve(v any) any {
 // keywords are those that check knows, and those that only describe.
 var keywords = []string{
 	"$ref", "type", "required", "properties", "additionalProperties", "enum", "items", "pattern", "minimum", "maximum", "minItems", "maxItems",
-	"oneOf", "description", "example", "default", "contentEncoding",
+	"oneOf", "description", "example", "default", "contentEncoding", "patternProperties", "minProperties", "maxProperties", "minLength", "maxLength",
 }
 
 // check holds a value against a JSON Schema of the kind that the document uses.
@@ -103,6 +103,13 @@ func check(where string, v, schema any) error {
 		if p, ok := s["pattern"].(string); ok && !matches(p, v) {
 			return fmt.Errorf("%s: %q does not match %s", where, v, p)
 		}
+		length := float64(len([]rune(v)))
+		if least, ok := bound(s["minLength"]); ok && length < least {
+			return fmt.Errorf("%s: %v characters, want at least %v", where, length, least)
+		}
+		if most, ok := bound(s["maxLength"]); ok && length > most {
+			return fmt.Errorf("%s: %v characters, want at most %v", where, length, most)
+		}
 	case json.Number:
 		n, _ := bound(v)
 		if least, ok := bound(s["minimum"]); ok && n < least {
@@ -130,9 +137,22 @@ func check(where string, v, schema any) error {
 				return fmt.Errorf("%s: no %q", where, name)
 			}
 		}
+		if least, ok := bound(s["minProperties"]); ok && float64(len(v)) < least {
+			return fmt.Errorf("%s: %d members, want at least %v", where, len(v), least)
+		}
+		if most, ok := bound(s["maxProperties"]); ok && float64(len(v)) > most {
+			return fmt.Errorf("%s: %d members, want at most %v", where, len(v), most)
+		}
 		properties, _ := s["properties"].(map[string]any)
+		named, _ := s["patternProperties"].(map[string]any)
 		for name := range v {
-			if p, ok := properties[name]; ok {
+			p, ok := properties[name]
+			for pattern, more := range named {
+				if matches(pattern, name) {
+					p, ok = more, true
+				}
+			}
+			if ok {
 				if err := check(where+"."+name, v[name], p); err != nil {
 					return err
 				}

@@ -114,6 +114,10 @@ type (
 		Enum, Required       []string
 		Properties           members[*schema]
 		AdditionalProperties *bool
+		PatternProperties    members[*schema] // one at most, of texts
+		MinProperties        json.Number
+		MaxProperties        json.Number
+		MinLength, MaxLength json.Number
 		Items                *schema
 		OneOf                []*schema
 		Minimum, Maximum     json.Number

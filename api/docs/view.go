@@ -72,6 +72,17 @@ func (d *document) describe(f *field, s *schema) error {
 		f.limit("default", scalar(s.Default))
 	}
 	f.within(s.MinItems, s.MaxItems, " items")
+	f.within(s.MinLength, s.MaxLength, " characters")
+	f.within(s.MinProperties, s.MaxProperties, " members")
+	for _, p := range s.PatternProperties {
+		each, err := d.field("", p.Value)
+		if err != nil {
+			return err
+		}
+		f.Type = "object of " + each.Type
+		f.limit("names match", p.Name)
+		f.Limits = append(f.Limits, each.Limits...)
+	}
 	if s.Items != nil {
 		items, err := d.field("", s.Items)
 		if err != nil {

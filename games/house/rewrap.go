@@ -169,6 +169,9 @@ func (h *House) rewrapDue(ctx context.Context) error {
 		return nil // somebody does it
 	}
 	defer h.rewrapping.Unlock()
+	if err := h.FollowPeriods(); err != nil { // where the last key could not be given up
+		return err
+	}
 	due := false
 	err := h.ledger.View(ctx, func(rows book.Reader) error {
 		due = vaultRow(rows, vaultRewrapping) != nil
