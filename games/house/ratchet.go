@@ -19,8 +19,9 @@ type Ratchet struct {
 }
 
 // ratchetMost is how many periods a ratchet goes forward at once: one a day for
-// more than a century. More is asked for by nobody but a row that was made up.
-const ratchetMost = 1 << 16
+// eleven years. More is asked for by nobody but a row that was made up, and must not
+// keep a machine busy.
+const ratchetMost = 1 << 12
 
 // ErrPeriodOver says that a row of the vault was wrapped in a period whose key is
 // gone for good.
