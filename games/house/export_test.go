@@ -3,6 +3,7 @@ package house
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"strings"
 
 	"countroom/games/monitor"
@@ -91,6 +92,46 @@ func (h *House) Words(ref entry.Ref) (list []string, err error) {
 			}
 			return err
 		})
+	})
+	return list, err
+}
+
+// Reasons are the operator's words for each change of a player's state, in the order
+// of the log: before they are moved under his key as well as after.
+func (h *House) Reasons(ref entry.Ref) (list []string, err error) {
+	var changes []players.StateChanged
+	err = h.ledger.Leaves(0, h.ledger.Signed().Size, func(_ uint64, leaf []byte) error {
+		var r players.StateChanged
+		if entry.Decode(leaf, &r) == nil && r.Player == ref {
+			changes = append(changes, r)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = h.ledger.Peek(func(d ledger.Durable) error {
+		for _, r := range changes {
+			key, older := h.vault.wordsRow(r.Player, r.Reason), h.vault.name("reason", string(r.Reason[:]))
+			var words []byte
+			if row := vaultRow(d, key); row == nil {
+				words, err = h.vault.open(older, vaultRow(d, older))
+			} else {
+				var own personal
+				if own, err = h.own(d, ref); err == nil {
+					words, err = own.open(key, row)
+				}
+			}
+			if err != nil {
+				return err
+			}
+			salt, text := [32]byte(words), string(words[32:])
+			if entry.Commitment(salt, text) != r.Reason {
+				return fmt.Errorf("%q is not what the log commits to", text)
+			}
+			list = append(list, text)
+		}
+		return nil
 	})
 	return list, err
 }

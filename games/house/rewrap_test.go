@@ -1,6 +1,8 @@
 package house_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -296,6 +298,118 @@ func TestAnOlderHousesVaultIsMoved(t *testing.T) {
 	h.Close()
 	h = housetest.Open(t, dir)
 	view(t, h, "cid")
+	audit(t, h)
+}
+
+// sliced is a store that takes so many slices of a vault's move, and at the next one
+// the power goes: reached is closed, and once it is released nothing is committed.
+type sliced struct {
+	store.Store
+	left              int
+	reached, released chan struct{}
+}
+
+var errPower = errors.New("the power is gone")
+
+func (s *sliced) Commit(ctx context.Context, b *store.Batch) error {
+	moves := slices.ContainsFunc(b.Vault, func(r store.Row) bool {
+		return bytes.HasPrefix(r.Key, []byte("vault/player-id/")) || bytes.HasPrefix(r.Key, []byte("vault/words/"))
+	})
+	if moves {
+		if s.left--; s.left == -1 {
+			close(s.reached)
+			<-s.released
+		}
+		if s.left < 0 {
+			return errPower
+		}
+	}
+	return s.Store.Commit(ctx, b)
+}
+
+// The move of an older house's rows is cut off after each slice of it, again and
+// again: whoever is known stays known, what was said about him opens, and the move
+// comes to its end.
+func TestAnOlderHousesMoveIsCutOffAfterEachSlice(t *testing.T) {
+	const people, changes = 8, 17 // slices are one for each of the people, and two for more than 128 reasons
+	dir := t.TempDir()
+	h := housetest.Open(t, dir)
+	ctx := t.Context()
+	refs := map[string]entry.Ref{}
+	said := map[string][]string{}
+	for i := range people {
+		id := fmt.Sprintf("player-%d", i)
+		refs[id] = create(t, h, id)
+		for n := range changes {
+			words, state := fmt.Sprintf("%s was looked at, time %d", id, n), players.Suspended
+			if n%2 == 1 {
+				state = players.Open
+			}
+			if _, err := h.SetPlayerState(ctx, operators(words, "/v1/players/"+id+"/state", words), id, state, words); err != nil {
+				t.Fatal(err)
+			}
+			said[id] = append(said[id], words)
+		}
+	}
+	if err := h.MakeOlder(ctx); err != nil {
+		t.Fatal(err)
+	}
+	h.Close()
+
+	// older counts the rows that are in the old form still, of each kind.
+	older := func(rows map[string][]byte) (ids, reasons int) {
+		for key, row := range rows {
+			if strings.HasPrefix(key, "vault/player-id/") && len(row) == 12+16+16 {
+				ids++
+			}
+			if strings.HasPrefix(key, "vault/reason/") {
+				reasons++
+			}
+		}
+		return ids, reasons - 1 // that of the first start is the house's own
+	}
+	check := func(h *housetest.House) {
+		t.Helper()
+		for id, ref := range refs {
+			if got := view(t, h, id).Ref; got != ref {
+				t.Errorf("%s is %s, was %s", id, got, ref)
+			}
+			if got, err := h.Reasons(ref); err != nil || !slices.Equal(got, said[id]) {
+				t.Errorf("about %s it has %q, %v", id, got, err)
+			}
+		}
+	}
+	var cuts []string
+	for done := false; !done; {
+		cut := &sliced{left: 1, reached: make(chan struct{}), released: make(chan struct{})}
+		h := housetest.Open(t, dir, func(lc *ledger.Config, _ *house.Config) {
+			cut.Store, lc.Store = lc.Store, cut
+			lc.Fatal = func(error) {}
+		})
+		for !done {
+			select {
+			case <-cut.reached:
+			case <-time.After(time.Millisecond):
+				done = h.Period(ctx) == 1
+				continue
+			}
+			break
+		}
+		check(h)
+		rows := stored(t, cut.Store)
+		ids, reasons := older(rows)
+		cuts = append(cuts, fmt.Sprint(ids, " ", reasons))
+		if n := len(cuts); done && (ids != 0 || reasons != 0 || rows["vault/rewrapping"] != nil) || n > people+2 {
+			t.Fatalf("after %d starts players and reasons in the old form are %s", n, cuts)
+		}
+		close(cut.released)
+		h.Close()
+	}
+	if want := people + 2; len(cuts) != want || !slices.Contains(cuts, "0 8") {
+		t.Errorf("players and reasons in the old form were, start by start, %s: want %d starts", cuts, want)
+	}
+	h = housetest.Open(t, dir)
+	check(h)
 	audit(t, h)
 }
 
