@@ -125,6 +125,9 @@ func (c *client) next() *command {
 	case c.token == "" && !c.suspended:
 		return c.post("seat", "/v1/sessions", fmt.Sprintf(`{"player":"%s","game":"%s"}`, c.player, game), 201, 409)
 	}
+	if c.w.periodsEnd() && c.keys%8 == 7 {
+		return c.record()
+	}
 	switch n := c.rnd.IntN(100); {
 	case n < 55 && c.token != "":
 		cmd := c.post("spin", "/v1/spins", fmt.Sprintf(`{"stake":%d}`, stakes[c.rnd.IntN(len(stakes))]), 201, 401, 409)
@@ -199,6 +202,14 @@ func (c *client) deposit() *command {
 	return c.post("deposit", c.path("/deposits"), fmt.Sprintf(`{"amount":%d,"currency":"EUR"}`, 1000+c.rnd.IntN(20000)), 201, 409)
 }
 
+// record tells the house something about the player, in place of what it was told before.
+func (c *client) record() *command {
+	name := []string{"address", "email", "kyc"}[c.keys/8%3]
+	cmd := c.post("record", c.path("/subject"), fmt.Sprintf(`{"values":{"%s":"%s, as of %d"}}`, name, c.player, c.keys), 201)
+	cmd.method = http.MethodPut
+	return cmd
+}
+
 func (c *client) state(s string) *command {
 	return c.post(s, c.path("/state"), fmt.Sprintf(`{"state":"%s","reason":"so it is"}`, s), 201)
 }
@@ -220,7 +231,7 @@ func (c *client) send() {
 	if c.now == nil {
 		c.now = c.next()
 		c.w.evidence.census.commands++
-		if c.now.method == http.MethodPost && c.now.tries == 0 {
+		if c.now.method != http.MethodGet && c.now.tries == 0 {
 			c.w.evidence.commands = append(c.w.evidence.commands, c.now)
 		}
 	}
@@ -243,7 +254,7 @@ func (c *client) send() {
 	c.w.attempts = append(c.w.attempts, a)
 	r := httptest.NewRequest(cmd.method, cmd.path, strings.NewReader(cmd.body))
 	r.Header.Set("Authorization", "Bearer "+cmd.bearer)
-	if cmd.method == http.MethodPost {
+	if cmd.method != http.MethodGet {
 		r.Header.Set("Idempotency-Key", cmd.key)
 		r.Header.Set("Content-Type", "application/json")
 	}
@@ -336,7 +347,7 @@ func (c *client) learn(cmd *command, a *attempt, body []byte) *violation {
 		c.follow(cmd, got)
 	case a.heard.Code == http.StatusOK:
 		return c.read(cmd, body)
-	case cmd.accepted != nil && cmd.method == http.MethodPost:
+	case cmd.accepted != nil && cmd.method != http.MethodGet:
 		return &violation{lawTwice, fmt.Sprintf("%s %q was accepted as entry %d, then answered with %d", cmd.kind, cmd.key, cmd.accepted.index, a.heard.Code)}
 	default:
 		w.evidence.census.refused++

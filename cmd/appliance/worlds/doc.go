@@ -4,8 +4,8 @@
 // house happens by the seed: the process dies anywhere, the power goes and takes
 // what was not synced or tears it, syncs and signatures are slow or fail, the
 // disk is full, reads fail, clocks step, the entropy dies, the beacon is silent, secrets of
-// seeds do not open any more, an operator halts a seed and two officers decide about it, requests and answers
-// get lost. Laws are checked all along and from the remains; when the faults end,
+// seeds do not open any more, an operator halts a seed and two officers decide about it, keys of the vault's
+// periods are given up and a player is erased, requests and answers get lost. Laws are checked all along and from the remains; when the faults end,
 // everybody must get to the end of his script.
 //
 // The same seed is the same world, byte for byte: log, guard and all that any

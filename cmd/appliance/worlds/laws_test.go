@@ -17,6 +17,7 @@ import (
 	"countroom/games/books"
 	"countroom/games/players"
 	"countroom/games/rounds"
+	"countroom/games/subjects"
 	"countroom/ledger"
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
@@ -51,6 +52,7 @@ const (
 	lawVerifier = "the verifier finds nothing, and nothing is left unproven"
 	lawEntropy  = "a source of entropy that fails is told of before the next seed"
 	lawHalted   = "from the halt of a seed to the decision of two officers nobody plays"
+	lawVault    = "who is a player, and what is known of him, opens with the keys on the disk, until two officers have erased him"
 	lawLiveness = "when the faults are over everybody gets to the end"
 )
 
@@ -342,7 +344,13 @@ func (w *world) judge() *violation {
 			return v
 		}
 	}
-	return nil
+	if l.head.Size == 0 {
+		return nil // it had no room to be founded
+	}
+	if w.vault, err = readVault(w.process.disk, snap); err != nil {
+		return broken(lawVault, "%v", err)
+	}
+	return everybodyIsKnown(l, e, &w.vault)
 }
 
 // finalLog is a log as it is found in a store.
@@ -525,6 +533,14 @@ func (w *world) lastJudgement() *violation {
 		return broken(lawVerifier, "%d of %d receipts were compared", report.Known, len(e.answers))
 	}
 	e.census.entries, e.census.lives, e.census.epochs = int(report.Size), w.lives, int(report.Epochs.Revealed)
+	for _, r := range w.log.records {
+		switch r.(type) {
+		case *subjects.Rewrapped:
+			e.census.periods++
+		case *subjects.Erased:
+			e.census.erased++
+		}
+	}
 	w.say("the log has %d entries, root %s; the guard %x", report.Size, report.Root, content(w.process.disk.small, guardName))
 	return nil
 }

@@ -37,13 +37,14 @@ type board struct {
 	mu   sync.Mutex
 	lost map[uint64]bool
 
-	seen     epoch.State
-	enrolled int
-	halted   uint64 // known to be halted, and not known to be decided
-	count    int
-	now      *motion
-	trying   *trial
-	wait     time.Time
+	seen      epoch.State
+	enrolled  int
+	forgotten int    // steps of forgets that are done
+	halted    uint64 // known to be halted, and not known to be decided
+	count     int
+	now       *motion
+	trying    *trial
+	wait      time.Time
 }
 
 // motion is something that the board wants, tried with the same key until it is
@@ -161,6 +162,9 @@ func (b *board) next() *motion {
 		}}
 	case b.halted != 0:
 		return b.decide()
+	}
+	if b.w.periodsEnd() && b.forgotten < len(forgets) {
+		return b.forget()
 	}
 	for n := b.seen.Revealed + 1; n <= b.seen.Committed; n++ {
 		if b.lost[n] && b.open(n) {

@@ -83,6 +83,9 @@ func TestSabotageIsNoticed(t *testing.T) {
 		{"a house that makes noise of its own where a source fails", lawEntropy, func() sabotage {
 			return sabotage{onSource: func(src entropy.Source) entropy.Source { return cover{src.(source)} }}
 		}},
+		{"a house that gives up a period's key before its players are wrapped for the next", lawVault, func() sabotage {
+			return sabotage{onStore: func(_ *world, s store.Store) store.Store { return rash{s.(*watchedStore)} }}
+		}},
 		{"a signer that is gone for good", lawLiveness, func() sabotage {
 			return sabotage{onCalm: func(kind turnKind) error {
 				if kind == turnSign {
@@ -94,8 +97,11 @@ func TestSabotageIsNoticed(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			from := uint64(2000)
-			if test.law == lawBound {
+			switch test.law {
+			case lawBound:
 				from = 6 // the first that has an outside
+			case lawVault:
+				from = erasedSeed // the first in which a crash comes in between
 			}
 			for seed := from; seed < from+30; seed++ {
 				o := run(t, seed, test.sabotage())

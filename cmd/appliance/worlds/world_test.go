@@ -56,7 +56,8 @@ type world struct {
 	commandTurns int
 
 	evidence evidence
-	log      *finalLog // as it was judged last
+	log      *finalLog   // as it was judged last
+	vault    vaultReader // likewise
 	digest   hash.Hash
 	said     []string
 }
@@ -68,20 +69,24 @@ type outcome struct {
 	said      []string
 	evidence  *evidence
 	log       *finalLog
+	vault     vaultReader
 }
 
 // census counts what happened, so that a test can tell whether worlds are as
 // rich as they should be.
 type census struct {
-	entries, lives, crashes, commands, accepted, refused, unavailable, lost, replayed, epochs int
-	faults                                                                                    map[string]int
+	entries, lives, crashes, commands, accepted, refused, unavailable, lost, replayed, epochs, periods, erased int
+	faults                                                                                                     map[string]int
 }
 
-// vaultPeriod is how long a period of the vault is: in some worlds so short that its
-// keys are given up again and again, whatever becomes of the disk meanwhile. Who was a
-// player is one after each start.
+// periodsEnd tells whether periods of the vault are so short that its keys are given up
+// again and again, whatever becomes of the disk meanwhile. In these worlds the house is
+// told about its players, too, and the board has one erased.
+func (w *world) periodsEnd() bool { return w.seed < 1000 && w.seed%3 == 2 }
+
+// vaultPeriod is how long a period of the vault is.
 func (w *world) vaultPeriod() time.Duration {
-	if w.seed < 1000 && w.seed%3 == 2 {
+	if w.periodsEnd() {
 		return 20 * time.Second
 	}
 	return house.RewrapEvery
@@ -104,7 +109,7 @@ func run(t *testing.T, seed uint64, s sabotage) (o outcome) {
 			w.kill(lossNone)
 		}
 		w.digest.Sum(o.digest[:0])
-		o.said, o.evidence, o.log = w.said, &w.evidence, w.log
+		o.said, o.evidence, o.log, o.vault = w.said, &w.evidence, w.log, w.vault
 	})
 	return o
 }

@@ -56,7 +56,7 @@ func (c *census) wantRich(t *testing.T) {
 		}
 	}
 	for what, n := range map[string]int{
-		"crash": c.crashes, "refusal": c.refused, "answer 503": c.unavailable, "lost message": c.lost, "repeated answer": c.replayed, "secret revealed": c.epochs,
+		"crash": c.crashes, "refusal": c.refused, "answer 503": c.unavailable, "lost message": c.lost, "repeated answer": c.replayed, "secret revealed": c.epochs, "period of the vault": c.periods, "player erased": c.erased,
 	} {
 		if n == 0 {
 			t.Errorf("no %s in any world", what)
@@ -123,6 +123,8 @@ func (c *census) add(o *census) {
 	c.lost += o.lost
 	c.replayed += o.replayed
 	c.epochs += o.epochs
+	c.periods += o.periods
+	c.erased += o.erased
 	for k, n := range o.faults {
 		c.faults[k] += n
 	}
