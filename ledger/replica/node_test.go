@@ -166,6 +166,11 @@ func TestUnfit(t *testing.T) {
 	if s := c.nodes[a].Status(); s.Unfit != "the HSM does not answer" {
 		t.Fatalf("status: %+v", s)
 	}
+	eventually(t, b+" knows that "+a+" is unfit", func() bool {
+		peers := c.nodes[b].Status().Peers
+		i := slices.IndexFunc(peers, func(p Peer) bool { return p.Name == a })
+		return i >= 0 && !peers[i].Heard.IsZero() && !peers[i].Fit
+	})
 	sick[b] <- errors.New("the disk is nearly full")
 	eventually(t, "both are unfit", func() bool { return c.nodes[b].unfit.Load() != nil })
 	c.say("both unfit")
