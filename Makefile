@@ -28,8 +28,8 @@ SEQUENTIAL  := ./cmd/countroom-verify ./docs/formats ./games/books ./games/monit
 	./regulator/vault/... ./rngcert/battery ./rngcert/laboratory ./rngcert/sp80022 ./rngcert/sp80090b
 PROCESSES   := ./cmd/countroom
 WORLDS      := ./cmd/appliance/worlds
-# Tests that have a line of their own.
-APART       := ^(TestStorm|TestGauntlet)$$
+# Tests that have a line of their own, here or in make honest.
+APART       := ^(TestStorm|TestGauntlet|TestAgainstNIST)$$$$
 
 .PHONY: help
 help: ## Print this list
