@@ -29,7 +29,7 @@ SEQUENTIAL  := ./cmd/countroom-verify ./docs/formats ./games/books ./games/monit
 PROCESSES   := ./cmd/countroom
 WORLDS      := ./cmd/appliance/worlds
 # Tests that have a line of their own, here or in make honest.
-APART       := ^(TestStorm|TestGauntlet|TestAgainstNIST)$$$$
+APART       := ^(TestStorm|TestGauntlet|TestAgainstNIST)$$
 
 .PHONY: help
 help: ## Print this list
