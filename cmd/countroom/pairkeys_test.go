@@ -90,6 +90,9 @@ func TestAPairExchangesItsKeys(t *testing.T) {
 	command(t, "pair", "join", "--data", d.dir, "--name", "d", "--address", p.consensus[d], "--via", via)
 	t.Cleanup(func() { d.signal(syscall.SIGKILL) })
 	d.start()
+	// Until the change is over a majority of those before has to agree as well, and a
+	// is gone: b must not be lost before it says so.
+	p.until("d is a member", func() bool { return strings.Contains(p.b.log.String(), `"a member has joined" name=d`) })
 	p.until("d follows", func() bool {
 		now, back := p.status(p.b), p.status(d)
 		return back.Applied >= now.Applied && len(back.Peers) == 2
