@@ -343,11 +343,15 @@ func TestAnAmbiguousCommitEndsTheLedger(t *testing.T) {
 // otherwise learn of an entry that a crash undoes.
 func TestRefusalsWaitForWhatTheySaw(t *testing.T) {
 	r := newRig(t)
-	gate := make(chan struct{})
+	gate, at := make(chan struct{}), make(chan struct{}, 1)
 	var gated atomic.Bool
 	r.wrap = func(s store.Store) store.Store {
 		return &brokenStore{Store: s, before: func(*store.Batch) error {
 			if gated.Load() {
+				select {
+				case at <- struct{}{}:
+				default:
+				}
 				<-gate
 			}
 			return nil
@@ -362,9 +366,7 @@ func TestRefusalsWaitForWhatTheySaw(t *testing.T) {
 		_, err := r.Update(context.Background(), add("a", -3))
 		taken <- err
 	}()
-	for r.Ledger.store.Head().Size != 1 || func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.waiting != 1 || len(r.queue) != 0 }() {
-		time.Sleep(time.Millisecond)
-	}
+	<-at // it ran, and is being made durable
 	refused := make(chan error, 1)
 	go func() {
 		_, err := r.Update(context.Background(), add("a", -1))

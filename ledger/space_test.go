@@ -17,11 +17,15 @@ import (
 func TestWithoutRoomNobodyWaitsForACommitThatDoes(t *testing.T) {
 	r := newRig(t)
 	var full *fullStore
-	room := make(chan struct{})
+	room, at := make(chan struct{}), make(chan struct{}, 1)
 	var waits atomic.Bool
 	r.wrap = func(s store.Store) store.Store {
 		full = &fullStore{Store: &brokenStore{Store: s, before: func(*store.Batch) error {
 			if waits.Load() {
+				select {
+				case at <- struct{}{}:
+				default:
+				}
 				<-room
 			}
 			return nil
@@ -37,9 +41,7 @@ func TestWithoutRoomNobodyWaitsForACommitThatDoes(t *testing.T) {
 		_, err := r.Update(context.Background(), keyed(add("a", 1), "under way", ""))
 		under <- err
 	}()
-	for func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.waiting != 1 || len(r.queue) != 0 }() {
-		time.Sleep(time.Millisecond)
-	}
+	<-at // it ran, and is being made durable
 	full.full.Store(true)
 	for !errors.Is(r.Ready(), ErrNoSpace) {
 		time.Sleep(10 * time.Millisecond)
