@@ -109,21 +109,24 @@ func (h *half) stop(t *testing.T) {
 	}
 }
 
-// freeDoors finds an address whose next port is free, too.
+var doorsTaken atomic.Uint32
+
+// freeDoors finds an address whose next port is free, too. It is below those that
+// systems give to connections that are made, or one of them could have it by the time
+// that a machine listens there.
 func freeDoors(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		first, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+next:
+	for range 1000 {
+		at := 10_000 + (os.Getpid()*37+int(doorsTaken.Add(2)))%22_000
+		for port := at; port < at+2; port++ {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+			if err != nil {
+				continue next
+			}
+			l.Close()
 		}
-		port := first.Addr().(*net.TCPAddr).Port
-		second, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+1))
-		first.Close()
-		if err == nil {
-			second.Close()
-			return fmt.Sprintf("127.0.0.1:%d", port)
-		}
+		return fmt.Sprintf("127.0.0.1:%d", at)
 	}
 	t.Fatal("no two ports in a row are free")
 	return ""

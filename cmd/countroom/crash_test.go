@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -76,12 +75,8 @@ func (j *journal) Reset() {
 }
 
 func newServer(t *testing.T, args ...string) *server {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return &server{t: t, dir: filepath.Join(t.TempDir(), "house"), scheme: "http", addr: l.Addr().String(), client: http.DefaultClient, args: args}
+	t.Helper()
+	return &server{t: t, dir: filepath.Join(t.TempDir(), "house"), scheme: "http", addr: freeAddress(t), client: http.DefaultClient, args: args}
 }
 
 // launch starts a process without waiting for it.

@@ -42,12 +42,7 @@ func newRegulator(t *testing.T, vkey string) *regulator {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	w := &regulator{t: t, program: filepath.Join(dir, "countroom-witness"), dir: filepath.Join(dir, "w1"), addr: l.Addr().String(), vkey: vkey}
+	w := &regulator{t: t, program: filepath.Join(dir, "countroom-witness"), dir: filepath.Join(dir, "w1"), addr: freeAddress(t), vkey: vkey}
 	t.Cleanup(w.kill)
 	return w
 }

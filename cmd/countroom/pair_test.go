@@ -35,21 +35,7 @@ type trio struct {
 // doors finds an address whose next port is free, too.
 func doors(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		first, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := first.Addr().(*net.TCPAddr).Port
-		second, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+1))
-		first.Close()
-		if err == nil {
-			second.Close()
-			return fmt.Sprintf("127.0.0.1:%d", port)
-		}
-	}
-	t.Fatal("no two ports in a row are free")
-	return ""
+	return fmt.Sprintf("127.0.0.1:%d", freePorts(t, 2))
 }
 
 // command runs a command of the operator.
@@ -163,12 +149,7 @@ func (p *trio) writer() (writer, other *server) {
 // balance starts HAProxy with the shipped configuration.
 func (p *trio) balance() {
 	p.t.Helper()
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.balancerAt = lis.Addr().String()
-	lis.Close()
+	p.balancerAt = freeAddress(p.t)
 	program, err := exec.LookPath("haproxy")
 	if err != nil {
 		p.t.Fatalf("this test needs HAProxy: make deps: %v", err)
