@@ -73,10 +73,7 @@ func (d *door) backup(w http.ResponseWriter, r *http.Request, log *slog.Logger) 
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	d.mu.RLock()
-	room := d.room
-	room.inside.Add(1)
-	d.mu.RUnlock()
+	room := d.visit()
 	defer room.inside.Done()
 	snapshot, signed, err := room.Ledger.Snapshot(r.Context())
 	if err != nil {

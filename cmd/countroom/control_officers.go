@@ -68,10 +68,7 @@ func (d *door) officers(mux *http.ServeMux) {
 				http.Error(w, err.Error(), http.StatusBadRequest)
 				return
 			}
-			d.mu.RLock()
-			room := d.room
-			room.inside.Add(1)
-			d.mu.RUnlock()
+			room := d.visit()
 			defer room.inside.Done()
 			answer, err := do(r.Context(), room, body)
 			switch {

@@ -75,10 +75,7 @@ func (d *door) desk(mux *http.ServeMux, c *config) {
 				http.Error(w, err.Error(), http.StatusBadRequest)
 				return
 			}
-			d.mu.RLock()
-			room := d.room
-			room.inside.Add(1)
-			d.mu.RUnlock()
+			room := d.visit()
 			defer room.inside.Done()
 			if room.House == nil {
 				http.Error(w, "the house is not open", http.StatusServiceUnavailable)

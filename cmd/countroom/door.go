@@ -39,20 +39,23 @@ type room struct {
 
 // ServeHTTP implements http.Handler.
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	d.mu.RLock()
-	room := d.room
-	room.inside.Add(1)
-	d.mu.RUnlock()
+	room := d.visit()
 	defer room.inside.Done()
 	room.api.ServeHTTP(w, r)
 }
 
-// read returns the log that is open, which is not closed before leave is called.
-func (d *door) read() (l *ledger.Ledger, leave func()) {
+// visit returns the room that is open, which is not closed before inside is done.
+func (d *door) visit() *room {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	d.room.inside.Add(1)
-	return d.room.Ledger, d.room.inside.Done
+	return d.room
+}
+
+// read returns the log that is open, which is not closed before leave is called.
+func (d *door) read() (l *ledger.Ledger, leave func()) {
+	room := d.visit()
+	return room.Ledger, room.inside.Done
 }
 
 // enter leads requests to another house from now on. Those that are in the one

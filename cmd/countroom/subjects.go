@@ -132,10 +132,7 @@ func (d *door) subjectsDesk(mux *http.ServeMux, answer func(pattern string, hand
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		d.mu.RLock()
-		room := d.room
-		room.inside.Add(1)
-		d.mu.RUnlock()
+		room := d.visit()
 		defer room.inside.Done()
 		if err := streamKept(r.Context(), room, body, w); err != nil {
 			http.Error(w, err.Error(), http.StatusConflict) // in the midst of a list it is a line that is none
