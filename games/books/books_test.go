@@ -25,6 +25,7 @@ import (
 	"countroom/games/slots"
 	"countroom/games/subjects"
 	"countroom/ledger/book"
+	"countroom/ledger/book/booktest"
 	"countroom/ledger/entry"
 	"countroom/ledger/keys"
 	"countroom/ledger/money"
@@ -152,28 +153,6 @@ func tell(t testing.TB, entries []entry.Record) book.Memory {
 	return rows
 }
 
-// written gives the rows as stored, one a line.
-func written(t *testing.T, rows book.Memory) string {
-	t.Helper()
-	var lines []string
-	for key, row := range rows {
-		b, err := entry.AppendObject(nil, row)
-		if err != nil {
-			t.Fatalf("row %s: %v", key, err)
-		}
-		back, err := books.Kinds.Decode(key, b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if again, err := entry.AppendObject(nil, back); err != nil || !bytes.Equal(again, b) {
-			t.Fatalf("row %s is stored as %s and again as %s, %v", key, b, again, err)
-		}
-		lines = append(lines, key+" "+string(b))
-	}
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
-}
-
 // none is a hash that is not there.
 var none = strings.Repeat("0", 64)
 
@@ -217,7 +196,7 @@ func TestStory(t *testing.T) {
 		`wallet/player/` + annRef + `/cash/EUR {"balance":500}`,
 		`wallet/player/` + bobRef + `/cash/JPY {"balance":0}`,
 	}, "\n")
-	if got := written(t, tell(t, story())); got != want {
+	if got := booktest.Written(t, books.Kinds, tell(t, story())); got != want {
 		t.Errorf("rows:\n%s\nwant:\n%s", got, want)
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"countroom/games/players"
 	"countroom/ledger/book"
+	"countroom/ledger/book/booktest"
 	"countroom/ledger/entry"
 )
 
@@ -64,17 +65,17 @@ func TestStandingNonces(t *testing.T) {
 		}
 	}
 	fold(&players.StateChanged{Player: player, State: players.Suspended})
-	breaks(t, set(5, 'x', 5, 4), "player-state")
+	booktest.Breaks(t, set(5, 'x', 5, 4), "player-state")
 	fold(&players.StateChanged{Player: player, State: players.Open})
 	if at(5) != 'e' {
 		t.Error("a change of state lost the nonce")
 	}
-	breaks(t, set(6, 'x', 5, 4), "nonce-epoch")
-	breaks(t, set(4, 'x', 5, 4), "nonce-epoch")
+	booktest.Breaks(t, set(6, 'x', 5, 4), "nonce-epoch")
+	booktest.Breaks(t, set(4, 'x', 5, 4), "nonce-epoch")
 	r := &players.NonceSet{Header: entry.Header{Actor: players.SessionKey(id), At: 2}, Epoch: 5, Player: other}
-	breaks(t, players.SetNonce(rows, r, 5, 4), "nonce-session")
+	booktest.Breaks(t, players.SetNonce(rows, r, 5, 4), "nonce-session")
 	r.Player, r.Actor = player, "operator"
-	breaks(t, players.SetNonce(rows, r, 5, 4), "nonce-session")
+	booktest.Breaks(t, players.SetNonce(rows, r, 5, 4), "nonce-session")
 	r.Actor, r.At = players.SessionKey(id), 1000
-	breaks(t, players.SetNonce(rows, r, 5, 4), "nonce-session")
+	booktest.Breaks(t, players.SetNonce(rows, r, 5, 4), "nonce-session")
 }

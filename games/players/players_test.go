@@ -4,13 +4,12 @@ import (
 	"errors"
 	"maps"
 	"reflect"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"countroom/games/players"
 	"countroom/ledger/book"
+	"countroom/ledger/book/booktest"
 	"countroom/ledger/entry"
 	"countroom/ledger/money"
 )
@@ -71,32 +70,6 @@ func tell(t *testing.T, entries ...entry.Record) book.Memory {
 	return rows
 }
 
-// written gives the rows as stored, one a line.
-func written(t *testing.T, rows book.Memory) string {
-	t.Helper()
-	var lines []string
-	for key, row := range rows {
-		b, err := entry.AppendObject(nil, row)
-		if err != nil {
-			t.Fatalf("row %s: %v", key, err)
-		}
-		if _, err := players.Kinds.Decode(key, b); err != nil {
-			t.Fatal(err)
-		}
-		lines = append(lines, key+" "+string(b))
-	}
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
-}
-
-func breaks(t *testing.T, err error, rule string) {
-	t.Helper()
-	var v *book.Violation
-	if !errors.Is(err, book.ErrBroken) || !errors.As(err, &v) || v.Rule != rule {
-		t.Errorf("%v; want %s broken", err, rule)
-	}
-}
-
 const toldRows = `player/aa000000000000000000000000000000 {"currency":"EUR","state":"open"}
 player/bb000000000000000000000000000000 {"currency":"JPY","state":"closed"}
 session/00000000-0000-4000-8000-000000000001 {"closed":true,"expires":"2026-03-01T13:00:00.000000Z","game":"lamplight-quay","player":"aa000000000000000000000000000000"}
@@ -104,7 +77,7 @@ session/00000000-0000-4000-8000-000000000002 {"closed":false,"expires":"2026-03-
 session/00000000-0000-4000-8000-000000000003 {"closed":true,"expires":"2026-03-01T12:00:00.000001Z","game":"lamplight-quay","player":"bb000000000000000000000000000000"}`
 
 func TestStory(t *testing.T) {
-	if got := written(t, tell(t, story()...)); got != toldRows {
+	if got := booktest.Written(t, players.Kinds, tell(t, story()...)); got != toldRows {
 		t.Errorf("rows:\n%s\nwant:\n%s", got, toldRows)
 	}
 }
@@ -113,13 +86,13 @@ func TestStory(t *testing.T) {
 func TestRowsAreNotChangedInPlace(t *testing.T) {
 	rows := tell(t, story()[:5]...)
 	before := maps.Clone(rows)
-	was := written(t, before)
+	was := booktest.Written(t, players.Kinds, before)
 	for _, r := range story()[5:] {
 		if err := players.Fold(rows, r); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if is := written(t, before); is != was {
+	if is := booktest.Written(t, players.Kinds, before); is != was {
 		t.Errorf("rows that were read before:\n%s\nnow say:\n%s", was, is)
 	}
 }
@@ -149,14 +122,14 @@ func TestBrokenRules(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			rows := tell(t, story()...)
-			breaks(t, players.Fold(rows, c.r), c.rule)
-			if got := written(t, rows); got != toldRows {
+			booktest.Breaks(t, players.Fold(rows, c.r), c.rule)
+			if got := booktest.Written(t, players.Kinds, rows); got != toldRows {
 				t.Errorf("the refused entry changed the rows:\n%s", got)
 			}
 		})
 	}
 	t.Run("session of a suspended player", func(t *testing.T) {
-		breaks(t, players.Fold(tell(t, story()[:6]...), opened(9, ann, noon, time.Hour)), "session-player")
+		booktest.Breaks(t, players.Fold(tell(t, story()[:6]...), opened(9, ann, noon, time.Hour)), "session-player")
 	})
 }
 
@@ -197,7 +170,7 @@ func TestStates(t *testing.T) {
 				}
 				rows := tell(t, path...)
 				if err := players.Fold(rows, change(ann, to)); want != nil {
-					breaks(t, err, "player-state")
+					booktest.Breaks(t, err, "player-state")
 				} else if now, _ := players.Find(rows, ann); err != nil || now.State != to || now.Currency != "EUR" {
 					t.Errorf("to %s: %v, now %v", to, err, now)
 				}

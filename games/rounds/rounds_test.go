@@ -12,6 +12,7 @@ import (
 
 	"countroom/games/rounds"
 	"countroom/ledger/book"
+	"countroom/ledger/book/booktest"
 	"countroom/ledger/entry"
 	"countroom/ledger/money"
 )
@@ -73,32 +74,6 @@ func tell(t *testing.T, entries ...entry.Record) book.Memory {
 	return rows
 }
 
-// written gives the rows as stored, one a line.
-func written(t *testing.T, rows book.Memory) string {
-	t.Helper()
-	var lines []string
-	for key, row := range rows {
-		b, err := entry.AppendObject(nil, row)
-		if err != nil {
-			t.Fatalf("row %s: %v", key, err)
-		}
-		if _, err := rounds.Kinds.Decode(key, b); err != nil {
-			t.Fatal(err)
-		}
-		lines = append(lines, key+" "+string(b))
-	}
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
-}
-
-func breaks(t *testing.T, err error, rule string) {
-	t.Helper()
-	var v *book.Violation
-	if !errors.Is(err, book.ErrBroken) || !errors.As(err, &v) || v.Rule != rule {
-		t.Errorf("%v; want %s broken", err, rule)
-	}
-}
-
 var toldRows = fmt.Sprintf(`game/lamplight-quay {"enabled":8,"maths":"%[1]x","on":true}
 game/mill-race {"enabled":4,"maths":"%[2]x","on":false}
 games {"ids":["lamplight-quay","mill-race"]}
@@ -111,7 +86,7 @@ round/bb000000000000000000000000000000/lamplight-quay {"last":2,"n":1}`, sha256.
 
 func TestStory(t *testing.T) {
 	rows := tell(t, story()...)
-	if got := written(t, rows); got != toldRows {
+	if got := booktest.Written(t, rounds.Kinds, rows); got != toldRows {
 		t.Errorf("rows:\n%s\nwant:\n%s", got, toldRows)
 	}
 	for _, c := range []struct {
@@ -186,8 +161,8 @@ func TestBrokenRules(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			rows := tell(t, story()...)
-			breaks(t, rounds.Fold(rows, 11, c.r), c.rule)
-			if got := written(t, rows); got != toldRows {
+			booktest.Breaks(t, rounds.Fold(rows, 11, c.r), c.rule)
+			if got := booktest.Written(t, rounds.Kinds, rows); got != toldRows {
 				t.Errorf("the refused entry changed the rows:\n%s", got)
 			}
 		})
@@ -207,8 +182,8 @@ func TestAsManyGamesAsThereCanBe(t *testing.T) {
 	if all := book.Get[rounds.Games](rows, rounds.GamesKey); !slices.Equal(all.IDs, names) {
 		t.Fatalf("the games are listed as %v", all.IDs)
 	}
-	written(t, rows) // the longest list can be stored and read
-	breaks(t, rounds.Fold(rows, 2000, enabled("one-more", first)), "games-most")
+	booktest.Written(t, rounds.Kinds, rows) // the longest list can be stored and read
+	booktest.Breaks(t, rounds.Fold(rows, 2000, enabled("one-more", first)), "games-most")
 	for _, r := range []entry.Record{disabled(names[7]), enabled(names[7], later)} {
 		if err := rounds.Fold(rows, 2001, r); err != nil {
 			t.Error(err)
@@ -217,7 +192,7 @@ func TestAsManyGamesAsThereCanBe(t *testing.T) {
 	if all := book.Get[rounds.Games](rows, rounds.GamesKey); !slices.Equal(all.IDs, names) {
 		t.Errorf("a game that came back changed the list: %v", all.IDs)
 	}
-	breaks(t, rounds.Fold(rows, 2002, enabled("one-more", first)), "games-most")
+	booktest.Breaks(t, rounds.Fold(rows, 2002, enabled("one-more", first)), "games-most")
 }
 
 func TestResultIsPayoutLessStake(t *testing.T) {

@@ -1,13 +1,11 @@
 package system_test
 
 import (
-	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"testing"
 
 	"countroom/ledger/book"
+	"countroom/ledger/book/booktest"
 	"countroom/ledger/entry"
 	"countroom/ledger/money"
 	"countroom/ledger/system"
@@ -50,24 +48,6 @@ func tell(t *testing.T, n int) book.Memory {
 	return rows
 }
 
-// written gives the rows as stored, one a line.
-func written(t *testing.T, rows book.Memory) string {
-	t.Helper()
-	var lines []string
-	for key, row := range rows {
-		b, err := entry.AppendObject(nil, row)
-		if err != nil {
-			t.Fatalf("row %s: %v", key, err)
-		}
-		if _, err := system.Kinds.Decode(key, b); err != nil {
-			t.Fatal(err)
-		}
-		lines = append(lines, key+" "+string(b))
-	}
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
-}
-
 func TestStory(t *testing.T) {
 	for n, want := range []string{
 		``,
@@ -79,7 +59,7 @@ func TestStory(t *testing.T) {
 		`house {"format":1,"term":7}`,
 		`house {"format":1,"term":8}`,
 	} {
-		if got := written(t, tell(t, n)); got != want {
+		if got := booktest.Written(t, system.Kinds, tell(t, n)); got != want {
 			t.Errorf("after %d entries:\n%s\nwant:\n%s", n, got, want)
 		}
 	}
@@ -119,20 +99,12 @@ func TestBrokenRules(t *testing.T) {
 		"pair: another role":   {6, 6, pair(6, 9, machine("b"), system.Member{Name: "c", Role: "judge"}), "active-member"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			breaks(t, system.Fold(tell(t, c.after), c.index, c.r), c.rule)
+			booktest.Breaks(t, system.Fold(tell(t, c.after), c.index, c.r), c.rule)
 		})
 	}
 }
 
 // breaks demands that err is a violation of the rule.
-func breaks(t *testing.T, err error, rule string) {
-	t.Helper()
-	var v *book.Violation
-	if !errors.Is(err, book.ErrBroken) || !errors.As(err, &v) || v.Rule != rule {
-		t.Errorf("%v; want %s broken", err, rule)
-	}
-}
-
 func TestKeysAreFoundByRole(t *testing.T) {
 	r := &system.HouseCreated{Keys: []system.Key{{Role: system.RoleCheckpoint, Public: "a"}, {Role: system.RoleSeeds, Public: "b"}}}
 	for role, want := range map[string]string{system.RoleCheckpoint: "a", system.RoleSeeds: "b"} {

@@ -5,10 +5,10 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 	"testing"
 
 	"countroom/ledger/book"
+	"countroom/ledger/book/booktest"
 	"countroom/ledger/entry"
 	"countroom/ledger/money"
 	"countroom/ledger/wallet"
@@ -61,24 +61,6 @@ func tell(t *testing.T, entries ...entry.Record) book.Memory {
 	return rows
 }
 
-// written gives the rows as stored, one a line.
-func written(t *testing.T, rows book.Memory) string {
-	t.Helper()
-	var lines []string
-	for key, row := range rows {
-		b, err := entry.AppendObject(nil, row)
-		if err != nil {
-			t.Fatalf("row %s: %v", key, err)
-		}
-		if _, err := wallet.Kinds.Decode(key, b); err != nil {
-			t.Fatal(err)
-		}
-		lines = append(lines, key+" "+string(b))
-	}
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
-}
-
 const toldRows = `wallet/house/cashier/EUR {"balance":-384}
 wallet/house/cashier/JPY {"balance":0}
 wallet/player/aa000000000000000000000000000000/cash/EUR {"balance":381}
@@ -87,7 +69,7 @@ wallet/player/bb000000000000000000000000000000/cash/JPY {"balance":0}`
 
 func TestStory(t *testing.T) {
 	rows := tell(t, story()...)
-	if got := written(t, rows); got != toldRows {
+	if got := booktest.Written(t, wallet.Kinds, rows); got != toldRows {
 		t.Errorf("rows:\n%s\nwant:\n%s", got, toldRows)
 	}
 	for _, c := range []struct {
@@ -155,16 +137,8 @@ func TestBrokenRules(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := next()
 			c.spoil(r)
-			breaks(t, wallet.Fold(tell(t, story()...), r), c.rule)
+			booktest.Breaks(t, wallet.Fold(tell(t, story()...), r), c.rule)
 		})
-	}
-}
-
-func breaks(t *testing.T, err error, rule string) {
-	t.Helper()
-	var v *book.Violation
-	if !errors.Is(err, book.ErrBroken) || !errors.As(err, &v) || v.Rule != rule {
-		t.Errorf("%v; want %s broken", err, rule)
 	}
 }
 
@@ -192,7 +166,7 @@ func TestBoundsOfBalances(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			err := wallet.Fold(tell(t, c.before...), c.r)
 			if c.rule != "" {
-				breaks(t, err, c.rule)
+				booktest.Breaks(t, err, c.rule)
 			} else if err != nil {
 				t.Error(err)
 			}
@@ -205,7 +179,7 @@ func TestBoundsOfBalances(t *testing.T) {
 		{Account: hold, Amount: -1, Balance: -1, Currency: "EUR"},
 		{Account: wallet.Cash(ann), Amount: 1, Balance: money.Max + 1, Currency: "EUR"},
 	}
-	breaks(t, wallet.Post(rows, postings, hold, wallet.Cash(ann), eur(1)), "funds")
+	booktest.Breaks(t, wallet.Post(rows, postings, hold, wallet.Cash(ann), eur(1)), "funds")
 }
 
 // What Transfer proposes, Post takes; proposing changes nothing.
@@ -237,7 +211,7 @@ func TestTransferProposes(t *testing.T) {
 			rows := tell(t, story()...)
 			before := maps.Clone(rows)
 			postings, err := wallet.Transfer(rows, c.from, c.to, c.m)
-			if got := written(t, rows); got != toldRows || !maps.Equal(rows, before) {
+			if got := booktest.Written(t, wallet.Kinds, rows); got != toldRows || !maps.Equal(rows, before) {
 				t.Fatalf("Transfer changed the rows:\n%s", got)
 			}
 			if !errors.Is(err, c.err) {
@@ -271,7 +245,7 @@ func TestTransferProposes(t *testing.T) {
 // An entry of another book moves nothing.
 func TestOtherEntriesMoveNothing(t *testing.T) {
 	rows := tell(t, append(story(), &stranger{})...)
-	if got := written(t, rows); got != toldRows {
+	if got := booktest.Written(t, wallet.Kinds, rows); got != toldRows {
 		t.Errorf("rows:\n%s", got)
 	}
 }

@@ -1,16 +1,15 @@
 package epoch_test
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"math"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"countroom/ledger/book"
+	"countroom/ledger/book/booktest"
 	"countroom/ledger/entry"
 	"countroom/rngcert/decision"
 	"countroom/rngcert/epoch"
@@ -116,32 +115,6 @@ func tell(t *testing.T, last string) (rows book.Memory, index uint64) {
 	return nil, 0
 }
 
-// written gives the rows as stored, one a line.
-func written(t *testing.T, rows book.Memory) string {
-	t.Helper()
-	var lines []string
-	for key, row := range rows {
-		b, err := entry.AppendObject(nil, row)
-		if err != nil {
-			t.Fatalf("row %s: %v", key, err)
-		}
-		if _, err := epoch.Kinds.Decode(key, b); err != nil {
-			t.Fatal(err)
-		}
-		lines = append(lines, key+" "+string(b))
-	}
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
-}
-
-func breaks(t *testing.T, err error, rule string) {
-	t.Helper()
-	var v *book.Violation
-	if !errors.Is(err, book.ErrBroken) || !errors.As(err, &v) || v.Rule != rule {
-		t.Errorf("%v; want %s broken", err, rule)
-	}
-}
-
 func TestStory(t *testing.T) {
 	const limits = `"limits":{"age_seconds":60,"draws":2,"reveal_delay_seconds":30}`
 	commitment := func(n int) string { return fmt.Sprintf(`%02x`, n) + strings.Repeat("00", 31) }
@@ -153,7 +126,7 @@ func TestStory(t *testing.T) {
 		`epochs {"activated_at":"2026-03-01T12:01:04.000000Z","active":3,"ahead":4,"closed":2,"committed":4,"downgraded":false,"draws":0,"halted":0,` + limits + `,"revealed":2}`,
 	}, "\n")
 	rows, _ := tell(t, "2 revealed")
-	if got := written(t, rows); got != want {
+	if got := booktest.Written(t, epoch.Kinds, rows); got != want {
 		t.Errorf("rows:\n%s\nwant:\n%s", got, want)
 	}
 	if now := epoch.Now(book.Memory{}); now != (epoch.State{}) {
@@ -166,11 +139,11 @@ func TestRowsAreNotChangedInPlace(t *testing.T) {
 	rows := book.Memory{}
 	for i, s := range story() {
 		before := maps.Clone(rows)
-		was := written(t, before)
+		was := booktest.Written(t, epoch.Kinds, before)
 		if err := fold(rows, uint64(i), s.r); err != nil {
 			t.Fatal(err)
 		}
-		if is := written(t, before); is != was {
+		if is := booktest.Written(t, epoch.Kinds, before); is != was {
 			t.Errorf("%s: rows that were read before:\n%s\nnow say:\n%s", s.name, was, is)
 		}
 	}
@@ -277,9 +250,9 @@ func TestBrokenRules(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			rows, index := tell(t, c.after)
-			before := written(t, rows)
-			breaks(t, fold(rows, index, c.r), c.rule)
-			if is := written(t, rows); is != before {
+			before := booktest.Written(t, epoch.Kinds, rows)
+			booktest.Breaks(t, fold(rows, index, c.r), c.rule)
+			if is := booktest.Written(t, epoch.Kinds, rows); is != before {
 				t.Errorf("the refused entry changed the rows:\n%s", is)
 			}
 		})
@@ -291,7 +264,7 @@ func TestBrokenRules(t *testing.T) {
 				continue
 			}
 			if s.name == end {
-				breaks(t, fold(rows, uint64(i), s.r), "epoch-reveal")
+				booktest.Breaks(t, fold(rows, uint64(i), s.r), "epoch-reveal")
 				return
 			}
 			if err := fold(rows, uint64(i), s.r); err != nil {
@@ -351,7 +324,7 @@ func TestLimits(t *testing.T) {
 			r := committed(1)
 			r.Limits = c.limits
 			if err := epoch.Fold(book.Memory{}, 1, r); !c.good {
-				breaks(t, err, "epoch-limits")
+				booktest.Breaks(t, err, "epoch-limits")
 			} else if err != nil {
 				t.Error(err)
 			}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"countroom/ledger/book"
+	"countroom/ledger/book/booktest"
 	"countroom/rngcert/epoch"
 )
 
@@ -48,7 +49,7 @@ func TestPolicies(t *testing.T) {
 			c.activate.Epoch = 1
 			err := epoch.Fold(rows, 2, &c.activate)
 			if c.rule != "" {
-				breaks(t, err, c.rule)
+				booktest.Breaks(t, err, c.rule)
 			} else if err != nil {
 				t.Error(err)
 			} else if e := book.Get[epoch.Epoch](rows, epoch.Key(1)); len(e.External) != len(c.activate.External) || e.Policy != r.Policy {
@@ -64,6 +65,6 @@ func TestPolicies(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, policy := range []string{"none", "beacon"} {
-		breaks(t, epoch.Fold(rows, 2, &epoch.ActivatedV1{Activated: epoch.Activated{Epoch: 1, Policy: policy}}), "epoch-policy")
+		booktest.Breaks(t, epoch.Fold(rows, 2, &epoch.ActivatedV1{Activated: epoch.Activated{Epoch: 1, Policy: policy}}), "epoch-policy")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"countroom/ledger/book"
+	"countroom/ledger/book/booktest"
 	"countroom/ledger/entry"
 	"countroom/ledger/officers"
 	"countroom/ledger/system"
@@ -170,7 +171,7 @@ func TestBrokenDecisions(t *testing.T) {
 					t.Fatalf("%s: %v", r.Type(), err)
 				}
 			}
-			breaks(t, fold(rows, index+uint64(len(c.first)), c.r), c.rule)
+			booktest.Breaks(t, fold(rows, index+uint64(len(c.first)), c.r), c.rule)
 		})
 	}
 	// An approval of one thing is none of the other.
@@ -180,5 +181,5 @@ func TestBrokenDecisions(t *testing.T) {
 	}
 	r := ended(1, 1, after(2))
 	r.Approvals = slices.Clone(abandoned(1, 1, after(2), "anna", "bert").Approvals)
-	breaks(t, fold(rows, index+1, r), "approvals")
+	booktest.Breaks(t, fold(rows, index+1, r), "approvals")
 }
