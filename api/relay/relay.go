@@ -93,7 +93,7 @@ func (p *Relay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), p.cfg.Hold)
 	defer cancel()
 	a := &attempt{Relay: p, w: w, r: r, body: body}
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && r.Context().Err() == nil { // for a client that is gone nothing is asked again
 		place := p.cfg.Place()
 		done := false
 		switch {
@@ -165,9 +165,20 @@ func (a *attempt) here(ctx context.Context) bool {
 		clear(a.w.Header())
 		return false
 	}
+	if a.doubtful(w.held) {
+		clear(a.w.Header())
+		a.cfg.Refuse(a.w, a.r, ledger.ErrUnknownOutcome)
+		return true
+	}
 	a.w.WriteHeader(w.held)
 	_, _ = a.w.Write(w.body.Bytes())
 	return true
+}
+
+// doubtful reports whether a refusal may be untrue of a command that a machine may
+// have carried out before: a machine that takes none does not look its key up.
+func (a *attempt) doubtful(status int) bool {
+	return a.unknown && status == http.StatusServiceUnavailable && !read(a.r)
 }
 
 func read(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
@@ -273,6 +284,10 @@ func (a *attempt) there(ctx context.Context, place Place) bool {
 	}
 	if resp.StatusCode == http.StatusServiceUnavailable && a.again(answer) {
 		return false
+	}
+	if a.doubtful(resp.StatusCode) {
+		a.cfg.Refuse(a.w, a.r, ledger.ErrUnknownOutcome)
+		return true
 	}
 	h := a.w.Header()
 	for name, values := range resp.Header {

@@ -356,6 +356,49 @@ func TestARefusalIsPassedOn(t *testing.T) {
 	}
 }
 
+// A machine that takes no commands says "not accepted" without a look at the key. Of
+// a command that another one may have carried out before, that is not passed on.
+func TestARefusalAfterAnOpenOutcome(t *testing.T) {
+	const silent = `{"type":"/problems/signer-silent","outcome":"not-accepted"}`
+	for name, writer := range map[string]string{"here": "b", "there": "a"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newTwo()
+				p.write("a")
+				p.answer("a", func(w http.ResponseWriter, _ *http.Request, _ string) {
+					p.answer(writer, says(silent))
+					p.mu.Lock()
+					p.cut, p.sent = false, false
+					p.mu.Unlock()
+					p.write(writer)
+				})
+				p.cut, p.sent = true, true // the first answer is lost
+				expect(t, p.ask("b", "POST", "/v1/spins", "1"), 503, unknown)
+				expect(t, p.ask("b", "POST", "/v1/spins", "2"), 503, silent)
+			})
+		})
+	}
+}
+
+// Whoever has hung up is not waited for, and his command not carried out again and
+// again.
+func TestAClientThatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTwo()
+		p.write("a")
+		ctx, hangUp := context.WithCancel(t.Context())
+		p.answer("a", func(w http.ResponseWriter, r *http.Request, _ string) {
+			hangUp()
+			says(unknown)(w, r, "")
+		})
+		start := time.Now()
+		p.relays["a"].ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "POST", "/v1/spins", strings.NewReader("1")))
+		if took := time.Since(start); len(p.asked) != 1 || took > time.Second {
+			t.Errorf("asked %d times in %v", len(p.asked), took)
+		}
+	})
+}
+
 // A request never goes to and fro: a door whose machine does not write says so.
 func TestADoorRelaysNothing(t *testing.T) {
 	p := newTwo()
