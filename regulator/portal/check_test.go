@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"countroom/ledger/tlog"
 
@@ -33,6 +34,7 @@ func TestInABrowser(t *testing.T) {
 	first := w.spin(s, 100)
 	early := string(w.house.Ledger.Signed().Checkpoint)
 	w.revealed(s, 1)
+	w.pass(10 * time.Minute) // so that the seed of the next round has as long to stay secret
 	last := w.spin(s, 100)
 	w.spin(w.seat("eve", "evil"), 20)
 	b := browse(t, w)

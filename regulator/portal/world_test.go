@@ -51,6 +51,8 @@ func openWith(t testing.TB, draws uint64) *world {
 	t.Helper()
 	w := &world{t: t, ahead: new(atomic.Int64), seats: map[string]house.Session{}}
 	start := time.Now()
+	// It is noon: a page of days has one, unless a test lets more than half of one pass.
+	w.pass(start.UTC().Truncate(24 * time.Hour).Add(36 * time.Hour).Sub(start))
 	w.house = housetest.Open(t, t.TempDir(), func(lc *ledger.Config, hc *house.Config) {
 		lc.Clock = func() (time.Time, time.Duration) {
 			ahead := time.Duration(w.ahead.Load())
@@ -120,7 +122,7 @@ func (w *world) sit(id, game string) house.Session {
 func (w *world) spin(s house.Session, stake int64) ledger.Receipt {
 	w.t.Helper()
 	req := w.request("POST", "/v1/spins", s.Principal(), fmt.Sprint(stake))
-	for deadline := time.Now().Add(time.Minute); ; {
+	for deadline := time.Now().Add(5 * time.Minute); ; {
 		r, err := w.house.Spin(w.t.Context(), req, s, stake)
 		if !errors.Is(err, epoch.ErrNoEpoch) || time.Now().After(deadline) {
 			return must[ledger.Receipt](w.t)(r, err)
@@ -145,18 +147,23 @@ func (w *world) pass(d time.Duration) { w.ahead.Add(int64(d)) }
 // until waits for what goroutines of the house do.
 func (w *world) until(what string, done func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("waiting for %s in vain", what)
 		}
 	}
 }
 
-// revealed plays until the seed of an epoch is out.
+// revealed plays until the seed of an epoch is out. The epoch is over by then, by
+// its age or its draws; that the house shows the seed takes it some time of ours, and
+// none that outlives a session.
 func (w *world) revealed(s house.Session, n uint64) {
 	w.t.Helper()
+	minutes := 0
 	w.until(fmt.Sprintf("the seed of epoch %d", n), func() bool {
-		w.pass(time.Minute)
+		if minutes++; minutes <= 60 {
+			w.pass(time.Minute)
+		}
 		w.spin(s, 20)
 		e, err := w.house.Epoch(w.t.Context(), n)
 		return err == nil && e.Revealed.Leaf != nil
