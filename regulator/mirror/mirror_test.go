@@ -705,7 +705,7 @@ func TestHostileServers(t *testing.T) {
 			s, dir := open(t, nil), t.TempDir()
 			s.files = maps.Clone(held)
 			cfg := s.config(t, dir, h)
-			cfg.Patience = 5 * time.Second
+			cfg.Patience = time.Minute
 			if c.reason == Slow || c.reason == Unreachable {
 				cfg.Patience = 50 * time.Millisecond
 			}

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -31,12 +32,7 @@ func TestAWebServerCarriesTheReads(t *testing.T) {
 	s.publish(h)
 	round(t, m)
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
+	address := freeAddress(t)
 	shipped, err := os.ReadFile("../../deploy/nginx/countroom-mirror.conf")
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +73,7 @@ func TestAWebServerCarriesTheReads(t *testing.T) {
 		}
 		return resp.StatusCode, resp.Header, string(b)
 	}
-	for n := 0; ; n++ {
+	for deadline := time.Now().Add(5 * time.Minute); ; {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			conn.Close()
@@ -89,7 +85,7 @@ func TestAWebServerCarriesTheReads(t *testing.T) {
 			t.Fatalf("nginx ended: %v\n%s", err, said.String())
 		case <-time.After(50 * time.Millisecond):
 		}
-		if n == 600 {
+		if time.Now().After(deadline) {
 			t.Fatal("nginx does not listen")
 		}
 	}
@@ -119,4 +115,21 @@ func TestAWebServerCarriesTheReads(t *testing.T) {
 	if code, _, _ := get("/log/tile/entries/000"); code != 401 {
 		t.Errorf("entries without a token: %d", code)
 	}
+}
+
+// freeAddress finds an address for a program to listen on later. Its port is below those
+// that systems give to connections that are made (32768 and up on Linux), or one of them
+// could have it by then.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	for n := range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+(os.Getpid()*37+n)%22_000))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().String()
+	}
+	t.Fatal("no port is free")
+	return ""
 }

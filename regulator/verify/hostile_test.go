@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"countroom/ledger/tlog"
 	"countroom/regulator/verify/logtest"
@@ -82,8 +83,9 @@ func TestHostileServers(t *testing.T) {
 				return
 			}
 			w.(http.Flusher).Flush()
-			if i == 100 {
+			if i >= 100 { // and on, but not so much that it is too long before the reader has heard
 				stop(errPatience)
+				time.Sleep(10 * time.Millisecond)
 			}
 		}
 	}

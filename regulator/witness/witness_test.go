@@ -582,11 +582,10 @@ func TestRateLimits(t *testing.T) {
 	h := newHouse(t, "casino.example/main", 1)
 	r := newRig(t, h)
 	last := 0
-	for range strikesBurst + 5 {
-		last = r.add([]byte("nonsense")).Code
-	}
-	if last != 429 {
-		t.Fatalf("%d", last)
+	for n := 0; last != 429; n++ { // on a slow machine some are forgiven meanwhile
+		if last = r.add([]byte("nonsense")).Code; n < strikesBurst && last == 429 || n == 100*strikesBurst {
+			t.Fatalf("%d after %d", last, n)
+		}
 	}
 	rw := httptest.NewRecorder()
 	req := httptest.NewRequest("POST", "/add-checkpoint", bytes.NewReader(h.grow(1, "spin").submit(0)))
@@ -595,7 +594,7 @@ func TestRateLimits(t *testing.T) {
 	if rw.Code != 200 {
 		t.Fatalf("the log, from another address: %d", rw.Code)
 	}
-	r.cfg.Rate = 1
+	r.cfg.Rate = 0.001
 	r.strikes = strikes{}
 	r.open()
 	r.cosigns(h, 1)

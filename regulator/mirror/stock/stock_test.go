@@ -85,7 +85,7 @@ func (w *world) feeder(tree int64) *Feeder {
 	w.t.Helper()
 	cfg := Config{
 		Mirror: w.mirror, Dir: filepath.Join(w.dir, "trillian"), Address: "stock.example:8090", Conn: w.conn, Tree: tree,
-		Settle: time.Millisecond, Log: slog.New(slog.DiscardHandler),
+		Patience: 10 * time.Minute, Stall: 10 * time.Minute, Settle: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 	}
 	if w.change != nil {
 		w.change(&cfg)
@@ -152,7 +152,7 @@ func TestAStockTrillian(t *testing.T) {
 	}
 	defer conn.Close()
 	rpc, admin := trillian.NewTrillianLogClient(conn), trillian.NewTrillianAdminClient(conn)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -224,7 +224,10 @@ func TestAStockTrillian(t *testing.T) {
 		defer s.StartSigner()
 		w.play(10)
 		now := time.Now()
-		w.change = func(c *Config) { c.Clock = func() time.Time { now = now.Add(20 * time.Second); return now } }
+		w.change = func(c *Config) {
+			c.Stall = time.Minute
+			c.Clock = func() time.Time { now = now.Add(20 * time.Second); return now }
+		}
 		if r := refused(t, w.feeder(0).Once(ctx), Stalled); r.Alarm() {
 			t.Error("that is no alarm")
 		}

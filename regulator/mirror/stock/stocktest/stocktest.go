@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,7 +50,7 @@ func Start(t testing.TB, args ...string) *Server {
 	s.Address = "127.0.0.1:" + strconv.Itoa(freePort(t))
 	s.run("server", append(args, "--rpc_endpoint="+s.Address)...)
 	s.StartSigner()
-	for range 400 {
+	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); {
 		if c, err := net.Dial("tcp", s.Address); err == nil {
 			c.Close()
 			return s
@@ -145,11 +146,19 @@ func root(t testing.TB) string {
 	}
 }
 
+var portsTaken atomic.Uint32
+
+// freePort finds a port that nobody listens on, for a program to listen on later. It is
+// below those that systems give to connections that are made (32768 and up on Linux), or
+// one of them could have it by then.
 func freePort(t testing.TB) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := 10_000 + (os.Getpid()*37+int(portsTaken.Add(1)))%22_000
+		if l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port)); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
