@@ -467,7 +467,7 @@ func (g *guests) leave(id string) {
 }
 
 // patience ends a wait that is in vain.
-const patience = 30 * time.Second
+const patience = 10 * time.Minute
 
 // play has the guests spin in turn.
 func (g *guests) play(count int) {

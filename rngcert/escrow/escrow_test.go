@@ -73,7 +73,7 @@ func TestTogetherTheyOpenIt(t *testing.T) {
 		if b.Next() != laboratory.key.ID() || b.Layers != 2 || b.Recipients[0] != regulator.pub.ID() || b.Recipients[1] != laboratory.pub.ID() {
 			t.Errorf("%s: %+v", what, b)
 		}
-		if bytes.Contains(b.Content, secret[:3]) {
+		if bytes.Contains(b.Content, secret[:16]) { // fewer bytes may stand in a ciphertext by chance
 			t.Errorf("%s: the secret shows", what)
 		}
 		if _, err := b.Take(regulator.key); !errors.Is(err, escrow.ErrOrder) || !strings.Contains(err.Error(), "before key") {
