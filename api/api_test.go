@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"countroom/games/house"
 	"countroom/games/house/housetest"
@@ -55,8 +56,12 @@ func openIn(t testing.TB, dir string, options ...func(*ledger.Config, *house.Con
 	w := &world{t: t, house: h, api: New(h.House, Options{
 		Tokens: Tokens{operatorToken, regulatorToken, auditorToken}, Log: slog.New(slog.DiscardHandler), Exports: exports,
 	})}
+	w.api.patient = 5 * time.Minute
 	server := httptest.NewUnstartedServer(nil)
 	server.Config = HTTPServer(w.api)
+	// The limits of time are tried by a siege. Here a machine that is slow is none.
+	c := server.Config
+	c.ReadHeaderTimeout, c.ReadTimeout, c.WriteTimeout, c.IdleTimeout = 5*time.Minute, 5*time.Minute, 10*time.Minute, 10*time.Minute
 	server.Start()
 	t.Cleanup(server.Close)
 	w.url = server.URL

@@ -182,7 +182,9 @@ func browse(t *testing.T) *browser {
 	h := housetest.Open(t, t.TempDir())
 	server := httptest.NewServer(New(h.House, Options{}))
 	t.Cleanup(server.Close)
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WSURLReadTimeout(time.Minute),
+	// Its files are where chromedp puts them and knows how to remove them: processes of
+	// the browser that outlive it for a moment would have a test's own folder fail.
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
@@ -376,7 +378,7 @@ func docsWereQuiet(t *testing.T, b *browser) {
 	eval[any](b, `document.body.insertAdjacentHTML("beforeend", "<i id=planted style='color:red'>x</i><img src='http://other.invalid/x.png'>"); null`)
 	eval[any](b, `fetch("http://other.invalid/").catch(() => null)`)
 	var all string
-	for range 100 {
+	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); {
 		_, complaints = b.heard()
 		all += strings.Join(complaints, "\n")
 		if strings.Contains(all, "style-src") && strings.Contains(all, "img-src") && strings.Contains(all, "connect-src") {
@@ -607,8 +609,12 @@ func docsCopy(t *testing.T, b *browser) {
 		t.Fatal(err)
 	}
 	b.do(chromedp.Click(chromedp.CSS(".guide .copy")))
-	got := eval[string](b, `navigator.clipboard.readText()`)
-	if !strings.HasPrefix(got, "cd DIR\nexport HOUSE="+b.url+"\n") {
+	// The page copies when it comes to it.
+	got, want := "", "cd DIR\nexport HOUSE="+b.url+"\n"
+	for deadline := time.Now().Add(time.Minute); !strings.HasPrefix(got, want) && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		got = eval[string](b, `navigator.clipboard.readText()`)
+	}
+	if !strings.HasPrefix(got, want) {
 		t.Errorf("copied is %q", got)
 	}
 }

@@ -96,6 +96,7 @@ func TestTesseraProvesInclusionAndConsistency(t *testing.T) {
 
 func TestCheckpointAndKey(t *testing.T) {
 	w := open(t)
+	least := w.size()
 	a := w.get("/log/checkpoint", "").want(200)
 	if a.header.Get("Content-Type") != "text/plain; charset=utf-8" || a.header.Get("Cache-Control") != "no-cache" {
 		t.Errorf("the checkpoint's header: %v", a.header)
@@ -104,8 +105,8 @@ func TestCheckpointAndKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := tlog.Open(a.body, v); err != nil || c.Size != w.size() || c.Origin != housetest.Origin {
-		t.Errorf("the checkpoint is %+v, %v; want size %d", c, err, w.size())
+	if c, err := tlog.Open(a.body, v); err != nil || c.Size < least || c.Size > w.size() || c.Origin != housetest.Origin {
+		t.Errorf("the checkpoint is %+v, %v; want size %d to %d", c, err, least, w.size())
 	}
 }
 

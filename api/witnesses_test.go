@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"countroom/games/house"
 	"countroom/ledger"
@@ -43,7 +44,7 @@ func TestWhatLeavesAHouseWithAQuorumIsCosigned(t *testing.T) {
 	}))
 	t.Cleanup(s.Close)
 	w := open(t, func(l *ledger.Config, _ *house.Config) {
-		l.Witnesses = cosign.Config{Policy: cosign.Quorum, Quorum: 1, Witnesses: []cosign.Witness{{VKey: vkey, URL: s.URL}}}
+		l.Witnesses = cosign.Config{Policy: cosign.Quorum, Quorum: 1, Timeout: time.Minute, Witnesses: []cosign.Witness{{VKey: vkey, URL: s.URL}}}
 	})
 	cosigned := func(what string, msg []byte) {
 		t.Helper()

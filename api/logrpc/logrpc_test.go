@@ -121,7 +121,7 @@ func open(t testing.TB, options ...func(*Config)) *world {
 	w.addr = lis.Addr().String()
 	go func() { w.served <- w.Serve(lis) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		w.Shutdown(ctx)
 	})
@@ -315,7 +315,7 @@ func TestStrangersAreNotLetIn(t *testing.T) {
 
 // More clients than there are places wait until one is gone.
 func TestConnectionsAreBounded(t *testing.T) {
-	w := open(t)
+	w := open(t, func(c *Config) { c.handshake = 10 * time.Minute }) // in which nobody is hung up on
 	cert := w.ca.reader()
 	var conns []*tls.Conn
 	dial := func() *tls.Conn {
@@ -381,7 +381,7 @@ func TestAStopLetsNobodyRead(t *testing.T) {
 	for figure(t, w.calls.WithLabelValues("GetLeavesByRange", "OK")) < 50 {
 		time.Sleep(time.Millisecond)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	w.Shutdown(ctx)
 	if n := w.inside.Load(); n != 0 {

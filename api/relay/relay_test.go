@@ -215,6 +215,7 @@ func TestAnOpenOutcomeIsAskedAgain(t *testing.T) {
 			}
 			t.Run(name+", asked "+asked, func(t *testing.T) {
 				p := newTwo()
+				p.relays["a"].cfg.Hold, p.relays["b"].cfg.Hold = 5*time.Minute, 5*time.Minute // of ours
 				p.write("a")
 				lose(p)
 				resp := p.ask(asked, "POST", "/v1/spins", "1")
