@@ -226,10 +226,11 @@ func (l *Ledger) signAllowed(head store.Head, start time.Time) {
 			return // the ledger is closed
 		}
 	}
-	l.publish(s)
+	// Before it is shown: who has an answer under it is not refused with what comes next.
 	if l.signerErr.Swap(nil) != nil {
 		l.cfg.Log.Info("play goes on: checkpoints are signed again")
 	}
+	l.publish(s)
 	took := time.Since(start)
 	l.unsigned.note(took)
 	l.m.signSeconds.Observe(took.Seconds())

@@ -62,9 +62,14 @@ func (r *rig) later(c Command) chan error {
 	return done
 }
 
-// durable waits until the store has so many entries.
+// awaitDurable waits until so many entries are durable and the signing stage has them.
 func (r *rig) awaitDurable(size uint64) {
-	for r.Ledger.store.Head().Size < size {
+	has := func() bool {
+		r.unsigned.mu.Lock()
+		defer r.unsigned.mu.Unlock()
+		return r.unsigned.head.Size >= size
+	}
+	for !has() {
 		time.Sleep(time.Millisecond)
 	}
 }
@@ -172,12 +177,13 @@ func TestAFailedSignatureIsMadeAgain(t *testing.T) {
 		}
 	}
 	s.open.Store(true)
-	for r.Ready() != nil {
-		select {
-		case gate := <-s.asked:
+	go func() {
+		for gate := range s.asked { // of before
 			gate <- nil
-		case <-time.After(time.Millisecond):
 		}
+	}()
+	for r.Ready() != nil {
+		time.Sleep(time.Millisecond)
 	}
 	r.must(add("a", 1))
 }

@@ -120,14 +120,13 @@ func TestReadOnlyWithoutASigner(t *testing.T) {
 	r.open()
 	first := r.must(keyed(add("a", 1), "signed", ""))
 	signer.silent.Store(true)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if _, err := r.Update(ctx, keyed(add("a", 1), "not signed", "")); !errors.Is(err, ErrUnknownOutcome) {
+	if err := r.untilSilent(keyed(add("a", 1), "not signed", "")); !errors.Is(err, ErrUnknownOutcome) {
 		t.Fatalf("without a signer: %v", err)
 	}
-	r.Ledger.Close(ctx) // in vain: the context is over
-	r.store.Close()
-	r.guard.Close()
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	r.Ledger.Close(over) // which does not wait for what is not signed
+	r.close()
 
 	silent := r.change
 	r.change = func(c *Config) { silent(c); c.ReadOnly = true }

@@ -39,8 +39,7 @@ func TestTrilliansStockClientVerifiesTheLog(t *testing.T) {
 	add(1)
 
 	rpc := served(t, r.Ledger)
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
+	ctx := t.Context()
 	c := client.New(trillian.TreeID, rpc, client.NewLogVerifier(rfc6962.DefaultHasher), types.LogRootV1{})
 
 	for _, n := range []int{0, 1, 5, 254, 300} {

@@ -224,7 +224,7 @@ func TestASlowWitnessIsAskedForTheNewest(t *testing.T) {
 		return true
 	})
 	done := make(chan uint64, 100)
-	g, err := Start(Config{Policy: Background, Witnesses: []Witness{w}, Log: slog.New(slog.DiscardHandler)}, l.prove, func(size uint64, _ []byte) { done <- size })
+	g, err := Start(Config{Policy: Background, Witnesses: []Witness{w}, Timeout: time.Hour, Log: slog.New(slog.DiscardHandler)}, l.prove, func(size uint64, _ []byte) { done <- size })
 	if err != nil {
 		t.Fatal(err)
 	}
