@@ -27,12 +27,12 @@ import (
 )
 
 // sky is a public beacon with a round every second, on a server that can be made
-// to fail or to lie.
+// late, to fail or to lie.
 type sky struct {
 	*beacontest.Beacon
-	url           string
-	silent, lying atomic.Bool
-	asked         atomic.Int64 // for rounds
+	url                 string
+	late, silent, lying atomic.Bool
+	asked               atomic.Int64 // for rounds
 }
 
 func newSky(t *testing.T) *sky {
@@ -46,7 +46,7 @@ func newSky(t *testing.T) *sky {
 			http.Error(w, "down", http.StatusServiceUnavailable)
 		case path == "info":
 			w.Write(s.Info())
-		case n == 0 || s.At(round).After(time.Now()):
+		case n == 0 || s.late.Load() || s.At(round).After(time.Now()):
 			http.Error(w, "not yet", http.StatusNotFound)
 		case s.lying.Load():
 			s.asked.Add(1)
@@ -91,12 +91,14 @@ func turned(t *testing.T, h *housetest.House, s house.Session, n uint64) {
 func TestABeaconEntersEverySeed(t *testing.T) {
 	sky, dir := newSky(t), t.TempDir()
 	small := limits(epoch.Limits{AgeSeconds: 600, Draws: 3, RevealDelaySeconds: 1})
+	sky.late.Store(true)
 	h := housetest.Open(t, dir, small, sky.option(t, false))
 	s := seated(t, h, "stargazer", 1_000_000)
 	if _, err := try(t.Context(), h, s, "at once", 20); !errors.Is(err, epoch.ErrNoEpoch) {
 		t.Errorf("before the round: %v", err)
 	}
 	h.Close()
+	sky.late.Store(false)
 	h = housetest.Open(t, dir, small, sky.option(t, false))
 	_, token := open(t, h, "again", "stargazer")
 	s = seat(t, h, token)
@@ -129,9 +131,11 @@ func TestAMissingRoundStopsPlay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			sky := newSky(t)
+			sky.late.Store(true)
 			h := housetest.Open(t, t.TempDir(), sky.option(t, false))
 			s := seated(t, h, "patient", 1000)
 			spoil(sky).Store(true)
+			sky.late.Store(false)
 			eventually(t, "an alarm", func() bool { return len(all[system.AlarmRaised](t, h)) == 1 })
 			if _, err := try(t.Context(), h, s, "first", 20); !errors.Is(err, epoch.ErrNoEpoch) {
 				t.Errorf("without the round: %v", err)
@@ -145,8 +149,13 @@ func TestAMissingRoundStopsPlay(t *testing.T) {
 			if _, r := spin(t, h, s, "first", 20); r.Draw.Epoch != 1 {
 				t.Errorf("%+v", r.Draw)
 			}
-			if a := all[epoch.Activated](t, h); len(a) != 1 || a[0].Policy != epoch.PolicyBeacon || len(all[system.AlarmRaised](t, h)) != 1 {
+			if a := all[epoch.Activated](t, h); len(a) != 1 || a[0].Policy != epoch.PolicyBeacon {
 				t.Errorf("%+v", a)
+			}
+			for i, a := range all[system.AlarmRaised](t, h) { // there may be one of the next round by now
+				if (a.About == committed[0].Commitment) != (i == 0) {
+					t.Errorf("alarm %d: %+v", i+1, a)
+				}
 			}
 			audit(t, h)
 		})
@@ -158,23 +167,35 @@ func TestAMissingRoundStopsPlay(t *testing.T) {
 func TestADowngradeIsInTheLog(t *testing.T) {
 	sky, dir := newSky(t), t.TempDir()
 	small := limits(epoch.Limits{AgeSeconds: 600, Draws: 4, RevealDelaySeconds: 1})
+	sky.late.Store(true)
 	h := housetest.Open(t, dir, small, sky.option(t, true))
 	s := seated(t, h, "hurried", 1_000_000)
 	sky.silent.Store(true)
-	turned(t, h, s, 1)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(h.Collectors()...)
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
+	figure := func(name string) float64 {
+		t.Helper()
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == name {
+				return f.GetMetric()[0].GetGauge().GetValue() + f.GetMetric()[0].GetCounter().GetValue()
+			}
+		}
+		t.Fatalf("no figure %s", name)
+		return 0
 	}
-	figures := map[string]float64{}
-	for _, f := range families {
-		figures[f.GetName()] = f.GetMetric()[0].GetGauge().GetValue() + f.GetMetric()[0].GetCounter().GetValue()
+	eventually(t, "a round that is missed", func() bool { return figure("countroom_outside_missing") == 1 })
+	if n, is := figure("countroom_outside_failures_total"), figure("countroom_outside_downgraded"); n == 0 || is != 0 {
+		t.Errorf("before it is done without: %v failures, downgraded %v", n, is)
 	}
-	if figures["countroom_outside_failures_total"] == 0 || figures["countroom_outside_missing"] != 1 || figures["countroom_outside_downgraded"] != 1 {
-		t.Errorf("%v", figures)
+	turned(t, h, s, 1)
+	if figure("countroom_outside_downgraded") != 1 {
+		t.Error("not downgraded")
 	}
+	sky.late.Store(false)
 	sky.silent.Store(false)
 	h.Close()
 	h = housetest.Open(t, dir, small, sky.option(t, true))

@@ -32,7 +32,7 @@ import (
 )
 
 // patience ends a test that hangs; no test waits for it otherwise.
-const patience = 30 * time.Second
+const patience = 5 * time.Minute
 
 // lamplight is the bundled game.
 const lamplight = "lamplight-quay"

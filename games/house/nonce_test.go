@@ -3,6 +3,7 @@ package house_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"countroom/games/house"
@@ -27,11 +28,17 @@ func TestANonceIsInThePlayersDraws(t *testing.T) {
 	s := seated(t, h, "superstitious", 1_000_000)
 	_, token := open(t, h, "second", "superstitious")
 	twin, other := seat(t, h, token), seated(t, h, "other", 1_000_000)
+	ahead := func(n uint64) { // of which a nonce counts from the next on
+		t.Helper()
+		eventually(t, fmt.Sprint("a commitment to epoch ", n), func() bool { return state(t, h).Ahead == n })
+	}
 	turned(t, h, s, 1)
+	ahead(2)
 	if _, err := setNonce(t, h, s, "first nonce", 7); err != nil {
 		t.Fatal(err)
 	}
 	turned(t, h, twin, 2)
+	ahead(3)
 	if r, err := setNonce(t, h, twin, "second nonce", 8); err != nil {
 		t.Fatal(err)
 	} else if again, err := setNonce(t, h, twin, "second nonce", 8); err != nil || !again.Replayed || again.Index != r.Index {
@@ -46,7 +53,7 @@ func TestANonceIsInThePlayersDraws(t *testing.T) {
 	turned(t, h, s, 5)
 	eventually(t, "four secrets", func() bool { return len(all[epoch.Revealed](t, h)) == 4 })
 	set := all[players.NonceSet](t, h)
-	if len(set) != 2 || set[0].Epoch < 2 || set[1].Epoch <= set[0].Epoch {
+	if len(set) != 2 || set[0].Epoch != 3 || set[1].Epoch != 4 {
 		t.Fatalf("%+v", set)
 	}
 	with := 0

@@ -108,7 +108,7 @@ func TestTwoSessionsOfOnePlayerAtOnce(t *testing.T) {
 // What is refused leaves no entry and uses no key, and each refusal says why.
 func TestRefusals(t *testing.T) {
 	var c clock
-	h := housetest.Open(t, t.TempDir(), c.option)
+	h := housetest.Open(t, t.TempDir(), c.option, limits(epoch.Limits{AgeSeconds: 600, Draws: 1000, RevealDelaySeconds: 3600}))
 	ctx := t.Context()
 	good := seated(t, h, "good", 1000)
 	poor := seated(t, h, "poor", 10)
@@ -285,6 +285,8 @@ func TestRefusals(t *testing.T) {
 	}
 
 	c.ahead.Store(int64(12 * time.Hour))
+	// By then the log grows by the end of the epoch, and by nothing else.
+	eventually(t, "the end of epoch 1", func() bool { return len(all[epoch.Closed](t, h)) == 1 })
 	plays("a spin in an expired session", players.ErrSessionExpired, good, 20)
 	if r, err := try(ctx, h, good, "one", 20); err != nil || !r.Replayed {
 		t.Errorf("a retry after the session's end: replayed %v, %v", r.Replayed, err)

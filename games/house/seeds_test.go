@@ -88,7 +88,7 @@ func TestAnEpochEndsByTimeWhenNobodyPlays(t *testing.T) {
 // clock is the machine's. Time can be made to pass, just before a spin is queued,
 // so that it is the spin that finds what is due. And it can be set to show
 // another time.
-type clock struct{ ahead, soon, set atomic.Int64 }
+type clock struct{ ahead, soon, set, turns atomic.Int64 }
 
 func (c *clock) option(lc *ledger.Config, _ *house.Config) {
 	start := time.Now()
@@ -97,7 +97,8 @@ func (c *clock) option(lc *ledger.Config, _ *house.Config) {
 		return now.Round(0).Add(ahead + time.Duration(c.set.Load())), now.Sub(start) + ahead
 	}
 	lc.Turn = func(cmd ledger.Command) {
-		if soon := c.soon.Load(); soon != 0 && !cmd.Request.IsZero() {
+		// It is asked before a command is let in, and again before it is queued.
+		if soon := c.soon.Load(); soon != 0 && !cmd.Request.IsZero() && c.turns.Add(1) == 2 {
 			c.ahead.Store(soon)
 		}
 	}

@@ -93,6 +93,7 @@ func TestATakeoverRerollsNothing(t *testing.T) {
 
 	s := seated(t, a, "anna", 100_000)
 	first, _ := spin(t, a, s, "spin 0", 20)
+	eventually(t, "a second commitment, after which the house has nothing to write", func() bool { return state(t, a).Ahead == 2 })
 	if err := b.Ledger.Learn(a.Ledger.Signed().Checkpoint); err != nil {
 		t.Fatal(err)
 	}

@@ -73,7 +73,7 @@ func Open(t testing.TB, dir string, options ...func(*ledger.Config, *house.Confi
 	must(err)
 	exportsSPKI, err := x509.MarshalPKIXPublicKey(exports.Public().(*ecdsa.PublicKey))
 	must(err)
-	pool, err := entropy.NewPool(ctx, entropy.Options{Personalisation: []byte(Origin)}, entropy.Kernel{})
+	pool, err := entropy.NewPool(ctx, entropy.Options{Personalisation: []byte(Origin), Patience: time.Minute}, entropy.Kernel{})
 	must(err)
 
 	log := slog.New(slog.DiscardHandler)
@@ -109,7 +109,7 @@ func Open(t testing.TB, dir string, options ...func(*ledger.Config, *house.Confi
 	must(err)
 	open := &House{House: h, Ledger: l, close: sync.OnceFunc(func() {
 		h.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
 		if err := l.Close(ctx); err != nil {
 			t.Errorf("closing the ledger: %v", err)
