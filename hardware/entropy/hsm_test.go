@@ -24,7 +24,7 @@ func TestATokenIsPulledOut(t *testing.T) {
 		t.Errorf("it is named %q", s.Name())
 	}
 	fresh(t, s)
-	pool, err := NewPool(t.Context(), Options{Minimum: 2}, Kernel{}, s)
+	pool, err := NewPool(t.Context(), Options{Minimum: 2, Patience: patience}, Kernel{}, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestATokenIsPulledOut(t *testing.T) {
 	until := func(what string, reason string) {
 		t.Helper()
 		var states []State
-		for range 100 { // the module is left alone for a while after each search
+		for start := time.Now(); time.Since(start) < patience; { // the module is left alone for a while after each search
 			signer.Sign(t.Context(), []byte("is it there?"))
 			if states = pool.Tend(t.Context()); states[1].Reason == reason {
 				return
@@ -82,7 +82,7 @@ func TestATokenThatComesLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	back := store.Pull()
-	pool, err := NewPool(t.Context(), Options{Minimum: 2}, Kernel{}, s)
+	pool, err := NewPool(t.Context(), Options{Minimum: 2, Patience: patience}, Kernel{}, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func TestATokenThatComesLater(t *testing.T) {
 	}
 	back()
 	var states []State
-	for range 100 { // the module is left alone for a while after each search
+	for start := time.Now(); time.Since(start) < patience; { // the module is left alone for a while after each search
 		time.Sleep(50 * time.Millisecond)
 		if states = pool.Tend(t.Context()); states[1].Failure == nil {
 			break

@@ -77,11 +77,17 @@ func TestBehindHwrng(t *testing.T) {
 	}
 }
 
+// A device on a busy machine is waited for, and one that is known to hang is not.
+const (
+	patience   = 2 * time.Minute
+	impatience = 200 * time.Millisecond
+)
+
 // fresh reads from a source twice, what a secret takes, and wants bytes that
 // pass the tests.
 func fresh(t *testing.T, s Source) {
 	t.Helper()
-	pool, err := NewPool(t.Context(), Options{}, s)
+	pool, err := NewPool(t.Context(), Options{Patience: patience}, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,8 +166,7 @@ func TestADeviceIsPulledOutAndPutBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	feed(1024)
-	// Only what hangs for ever runs into this patience.
-	pool, err := NewPool(t.Context(), Options{Patience: 2 * time.Second}, s)
+	pool, err := NewPool(t.Context(), Options{Patience: patience}, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,9 +188,11 @@ func TestADeviceIsPulledOutAndPutBack(t *testing.T) {
 
 	// Nothing comes. The reader that hangs is let go by what comes later, which
 	// nobody gets.
+	pool.sources[0].patience = impatience
 	if states := pool.Tend(t.Context()); states[0].Reason != ReasonSlow {
 		t.Fatalf("a device that says nothing: %+v", states)
 	}
+	pool.sources[0].patience = patience
 	feed(64)
 	works()
 
@@ -254,7 +261,7 @@ func (e *emulator) start() {
 	if err := e.cmd.Start(); err != nil {
 		e.t.Fatal(err)
 	}
-	for range 1000 {
+	for range 12_000 {
 		if c, err := net.Dial("unix", e.socket); err == nil {
 			c.Close()
 			return
@@ -299,7 +306,7 @@ func TestATPMIsPulledOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool, err := NewPool(t.Context(), Options{Minimum: 2, Patience: 2 * time.Second}, Kernel{}, s)
+	pool, err := NewPool(t.Context(), Options{Minimum: 2, Patience: patience}, Kernel{}, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,9 +334,11 @@ func TestATPMIsPulledOut(t *testing.T) {
 	if err := e.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	pool.sources[1].patience = impatience
 	if _, _, err := pool.Secret(t.Context()); !errors.Is(err, ErrTooFew) || !errors.Is(err, ErrSlow) {
 		t.Fatalf("while the TPM hangs: %v", err)
 	}
+	pool.sources[1].patience = patience
 	if err := e.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,7 @@ func (s *TPM) Start() {
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatalf("swtpm (make deps installs it): %v", err)
 	}
-	for range 1000 {
+	for range 12_000 {
 		c, err := net.Dial("unix", s.Socket)
 		if err == nil {
 			c.Close()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"countroom/ledger/store"
 	"countroom/ledger/store/postgres"
@@ -14,7 +15,7 @@ import (
 
 func open(t testing.TB, dsn string) *postgres.Store {
 	t.Helper()
-	s, err := postgres.Open(context.Background(), postgres.Options{DSN: dsn, Create: true})
+	s, err := postgres.Open(context.Background(), postgres.Options{DSN: dsn, Create: true, FailoverWait: 10 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

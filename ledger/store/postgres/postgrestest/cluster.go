@@ -32,6 +32,9 @@ type Server struct {
 
 var databases atomic.Uint64
 
+// patience, in seconds, is for a server on a busy machine.
+const patience = "300"
+
 // bin finds the programs of the newest PostgreSQL that Debian's package installed.
 func bin(t testing.TB) string {
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
@@ -85,13 +88,21 @@ func newServer(t testing.TB) *Server {
 	return s
 }
 
+var ports atomic.Uint32
+
+// freePort finds a port that nobody listens on. It is below those that systems give to
+// connections that are made, or one of them could have it while a server is down.
 func freePort(t testing.TB) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	t.Helper()
+	for range 1000 {
+		port := 10_000 + (os.Getpid()*37+int(ports.Add(1)))%22_000
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
@@ -130,7 +141,7 @@ func (s *Server) start(t testing.TB, settings []string) {
 // Start starts a server that was stopped.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
-	s.run(t, "pg_ctl", "start", "-w", "-t", "60", "-D", s.data(), "-l", filepath.Join(s.dir, "log"))
+	s.run(t, "pg_ctl", "start", "-w", "-t", patience, "-D", s.data(), "-l", filepath.Join(s.dir, "log"))
 }
 
 // Kill ends the server as a crash would.
@@ -142,7 +153,7 @@ func (s *Server) Kill(t testing.TB) {
 }
 
 func (s *Server) stop(mode string) error {
-	return s.command("pg_ctl", "stop", "-w", "-t", "60", "-m", mode, "-D", s.data()).Run()
+	return s.command("pg_ctl", "stop", "-w", "-t", patience, "-m", mode, "-D", s.data()).Run()
 }
 
 // Standby starts a server that follows this one under a name for synchronous_standby_names.
@@ -160,7 +171,7 @@ func (s *Server) Standby(t testing.TB, name string) *Server {
 // Promote makes a standby the primary.
 func (s *Server) Promote(t testing.TB) {
 	t.Helper()
-	s.run(t, "pg_ctl", "promote", "-w", "-D", s.data())
+	s.run(t, "pg_ctl", "promote", "-w", "-t", patience, "-D", s.data())
 }
 
 // Set changes a setting of a running server.
@@ -168,7 +179,7 @@ func (s *Server) Set(t testing.TB, name, value string) {
 	t.Helper()
 	s.Exec(t, "postgres", "ALTER SYSTEM SET "+name+" = '"+value+"'")
 	s.Exec(t, "postgres", "SELECT pg_reload_conf()")
-	for range 200 { // a reload is a signal
+	for start := time.Now(); time.Since(start) < time.Minute; { // a reload is a signal
 		if s.Ask(t, "postgres", "SELECT current_setting('"+name+"')") == value {
 			return
 		}
@@ -195,13 +206,14 @@ func (s *Server) Database(t testing.TB, more ...*Server) string {
 	return s.DSN(name, more...)
 }
 
-// DSN names a database on this server, or on whichever of more is primary.
+// DSN names a database on this server, or on whichever of more is primary. A server that is down refuses at once; one
+// that is up may take its time on a busy machine.
 func (s *Server) DSN(database string, more ...*Server) string {
 	hosts := []string{"127.0.0.1:" + strconv.Itoa(s.Port)}
 	for _, m := range more {
 		hosts = append(hosts, "127.0.0.1:"+strconv.Itoa(m.Port))
 	}
-	return "postgres://countroom@" + strings.Join(hosts, ",") + "/" + database + "?sslmode=disable"
+	return "postgres://countroom@" + strings.Join(hosts, ",") + "/" + database + "?sslmode=disable&connect_timeout=60"
 }
 
 // Exec runs a statement as superuser.
@@ -224,7 +236,7 @@ func (s *Server) Ask(t testing.TB, database, sql string) (answer string) {
 
 func (s *Server) connect(t testing.TB, database string, f func(context.Context, *pgx.Conn) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	c, err := pgx.Connect(ctx, s.DSN(database))
 	if err == nil {
