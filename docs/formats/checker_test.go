@@ -36,6 +36,7 @@ import (
 	"countroom/regulator/verify"
 	"countroom/regulator/verify/logtest"
 	"countroom/rngcert/epoch"
+	"countroom/rngcert/escrow"
 )
 
 // Two verifiers of the same documents: regulator/verify, which shares its folds
@@ -225,6 +226,8 @@ type published struct {
 	files fstest.MapFS
 	vkey  string
 	known [][]byte
+
+	secrets [][]byte // files of escrowed seeds that others opened
 }
 
 func publish(h *logtest.House) published { return published{files: h.Publish(), vkey: h.VKey} }
@@ -235,6 +238,13 @@ func ours(t *testing.T, p published) opinion {
 	opts := verify.Options{VKey: p.vkey}
 	for i, data := range p.known {
 		opts.Known = append(opts.Known, verify.Known{Name: fmt.Sprint("known ", i), Data: data})
+	}
+	for i, data := range p.secrets {
+		box, err := escrow.Decode(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opts.Opened = append(opts.Opened, verify.Opened{Name: fmt.Sprint("secret ", i), Box: box})
 	}
 	r, err := verify.Log(t.Context(), verify.Dir(p.files), opts)
 	if err != nil && !errors.Is(err, verify.ErrUnchecked) {
@@ -296,6 +306,14 @@ func theirs(t *testing.T, logs ...published) []opinion {
 		}
 		for i, data := range p.known {
 			name := path(fmt.Sprint("known-", i))
+			write(t, name, data)
+			args = append(args, name)
+		}
+		if len(p.secrets) > 0 {
+			args = append(args, "--secret")
+		}
+		for i, data := range p.secrets {
+			name := path(fmt.Sprint("secret-", i))
 			write(t, name, data)
 			args = append(args, name)
 		}

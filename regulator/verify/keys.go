@@ -225,9 +225,10 @@ func NewKeyring(vkey string) (*Keyring, error) {
 
 // Follow takes the history of a log's checkpoint keys: a saved answer with the
 // key.introduced and key.retired entries and their receipts, in the order of the
-// log. Each new key is signed by the one before it, and a checkpoint that a key
-// of the ring signs has each entry. What does not lead on from a key of the ring
-// is passed over: it is from before that key. Nothing is asked of the house.
+// log. Each new key is signed by one that the history has not retired yet, and a
+// checkpoint that a key of the ring signs has each entry. What does not lead on
+// from a key of the ring is passed over: it is from before that key. Nothing is
+// asked of the house.
 func (ring *Keyring) Follow(history []byte) error {
 	pairs, err := answers(history)
 	if err != nil {
@@ -250,7 +251,13 @@ func (ring *Keyring) Follow(history []byte) error {
 				used = append(used, p)
 				continue
 			}
-			if !slices.ContainsFunc(next, func(k ringKey) bool { by := e.CrossSigned(ring.origin, k.Public); return by.Old && by.New }) {
+			if !slices.ContainsFunc(next, func(k ringKey) bool {
+				if k.Retired != 0 {
+					return false
+				}
+				by := e.CrossSigned(ring.origin, k.Public)
+				return by.Old && by.New
+			}) {
 				continue
 			}
 			if err := keys.Check(e.Role, ring.origin, e.Public); err != nil {

@@ -7,13 +7,14 @@ sessions and epochs that they would be held against are no longer known. Other r
 import collections
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import beacon
 import canonical
 import chance
 import ed25519
+import escrow
 import monitor
 import p256
 import records
@@ -108,7 +109,7 @@ class Key:
         return p256.verify(p256.key_of_hex(self.public), message, signature)
 
 
-def _cross_signed(entry: dict, origin: str, old: Key, new: Key) -> bool:
+def cross_signed(entry: dict, origin: str, old: Key, new: Key) -> bool:
     """Whether both keys signed the statement of a key.introduced."""
     if not (old.readable(origin) and new.readable(origin)):
         return False
@@ -190,6 +191,7 @@ class Epoch:
     draws: int = 0
     closed: int = 0
     abandoned: bool = False
+    proven: bool = False  # by a secret that others opened
     overdue: int | None = None  # time of the first entry at which the secret was due
     to_prove: list[Draw] = field(default_factory=list)
 
@@ -231,7 +233,8 @@ class Sources:
 class Books:
     """What the entries taken so far add up to. Totals are in minor units."""
 
-    def __init__(self, key: VerifierKey, blob: Callable[[str], bytes | None]) -> None:
+    def __init__(self, key: VerifierKey, blob: Callable[[str], bytes | None], boxes: Sequence[escrow.Box] = ()) -> None:
+        """Boxes are seeds that those to whom they were escrowed opened."""
         self.findings: list[Finding] = []
         self.warnings: list[str] = []
         self.unchecked: list[str] = []
@@ -240,7 +243,7 @@ class Books:
         self.rounds = 0
         self.rounds_proven = 0
         self.rounds_unplayed = 0  # of games that cannot be played
-        self.epochs_revealed = 0
+        self.epochs_revealed = self.epochs_opened = 0
         self.totals: dict[str, collections.Counter[str]] = {}
         self.restores: list[Restore] = []
         self._key = key
@@ -284,6 +287,9 @@ class Books:
         self._watched: dict[str, Watched] = {}
         self._monitors: dict[str, monitor.Monitor] = {}
         self._blob = blob
+        self._boxes = boxes
+        self._opened: dict[int, bytes] = {}  # secrets, by epoch
+        self.escrowed: dict[int, escrow.Box] = {}  # what the house escrowed, by epoch
         self._laboratories: dict[str, str] = {}
         self._certificates: dict[tuple[str, str, str], list[tuple[int, int, str]]] = {}
         self._software = Software()
@@ -297,17 +303,18 @@ class Books:
     @property
     def rounds_unproven(self) -> int:
         """Rounds whose epoch's secret is not out yet."""
-        return sum(epoch.draws for epoch in self._epochs[self._revealed :] if not epoch.abandoned)
+        return sum(epoch.draws for epoch in self._epochs[self._revealed :] if not epoch.abandoned and not epoch.proven)
 
     @property
     def rounds_unprovable(self) -> int:
         """Rounds whose epoch's secret will never be out."""
-        return sum(rounds for _, _, rounds in self._abandoned)
+        return sum(rounds for n, _, rounds in self._abandoned if not self._epochs[n - 1].proven)
 
     @property
     def epochs(self) -> dict[str, int]:
         counts = {"committed": len(self._epochs), "closed": self._ended, "revealed": self.epochs_revealed}
-        return counts | {"one_source": self._one_source, "abandoned": len(self._abandoned)}
+        counts |= {"one_source": self._one_source, "abandoned": len(self._abandoned)}
+        return counts | ({"opened": self.epochs_opened} if self.epochs_opened else {})
 
     def take(self, leaf: bytes, root_before: Callable[[], bytes]) -> None:
         """Takes the next entry; root_before gives the root of the log before it."""
@@ -326,12 +333,13 @@ class Books:
         self.size += 1
 
     def finish(self) -> None:
-        """Looks for what should have come and did not."""
+        """Proves what others opened, and looks for what should have come and did not."""
+        self._prove_opened()
         for n in range(self._revealed + 1, self._closed + 1):
-            if not self._epochs[n - 1].abandoned and self._late(n, "has not come out"):
+            if not self._epochs[n - 1].abandoned and not self._epochs[n - 1].proven and self._late(n, "has not come out"):
                 self.unchecked.append(f"the draws of epoch {n}, whose secret is kept back")
         for n, index, rounds in self._abandoned:
-            if rounds:
+            if rounds and not self._epochs[n - 1].proven:
                 self.unchecked.append(f"UNPROVABLE: {rounds} rounds of epoch {n}, abandoned in entry {index}")
         if self._halted and not self.stopped:
             self.warnings.append(f"epoch {self._halted} is halted, and with it all play")
@@ -988,7 +996,7 @@ class Books:
         if entry["type"] == "key.introduced" and entry["role"] == "checkpoint":
             new = Key("checkpoint", entry["algorithm"], entry["public"], self.size)
             known = any(key.public == new.public for key in self._lineage)
-            if not known and any(_cross_signed(entry, self._key.name, old, new) for old in now):
+            if not known and any(cross_signed(entry, self._key.name, old, new) for old in now):
                 self._lineage.append(new)
         if entry["type"] == "key.retired" and entry["role"] == "checkpoint" and len(now) > 1:
             for key in now:
@@ -1010,7 +1018,7 @@ class Books:
         fits = new.algorithm == now[0].algorithm and new.readable(self._origin) and not known
         self._demand(fits, "key-new", "a key that the log never had, as the role has")
         self._demand(len(self._ring) < KEYS_MOST, "keys-most", str(KEYS_MOST))
-        self._demand(_cross_signed(entry, self._origin, now[0], new), "key-statement", "signatures of both keys")
+        self._demand(cross_signed(entry, self._origin, now[0], new), "key-statement", "signatures of both keys")
         self._approved(entry, f"{new.role} {new.algorithm} {entry['assurance']} {new.public}")
         self._ring.append(new)
         self._seeds()
@@ -1127,6 +1135,37 @@ class Books:
         commitment = bytes.fromhex(entry["commitment"])
         self._epochs.append(Epoch(commitment, entry["policy"], age * SECOND, draws, delay * SECOND))
         self._ahead = n
+        self._escrow(entry, n)
+
+    def _escrow(self, entry: dict, n: int) -> None:
+        """Holds what others opened against the commitment."""
+        try:
+            if (box := escrow.Box.of(self._key.name, entry)) is not None:
+                self.escrowed[n] = box
+        except escrow.NotEscrow:
+            pass  # which is for whoever wants to open it to say
+        for box in self._boxes:
+            if box.epoch != n:
+                continue
+            if (box.origin, box.commitment.hex()) != (self._key.name, entry["commitment"]):
+                self.unchecked.append(f"a secret of {box.origin} and {box.commitment.hex()}, which epoch {n} has not")
+                continue
+            try:
+                self._opened[n], _ = box.secret()
+            except escrow.NotCommitted as err:
+                self._expect(False, "escrow", str(err))
+            except escrow.NotEscrow as err:
+                self.unchecked.append(f"a secret of epoch {n}: {err}")
+
+    def _prove_opened(self) -> None:
+        """Proves the draws of epochs whose secret the house did not show."""
+        for n, secret in sorted(self._opened.items()):
+            epoch = self._epochs[n - 1]
+            if self.stopped or n <= self._revealed and not epoch.abandoned:
+                continue
+            self.epochs_opened += 1
+            epoch.proven = True
+            self._prove(n, epoch, chance.epoch_key(secret, epoch.commitment, epoch.external))
 
     def _listed(self, entry: dict) -> None:
         """The sources of a seed, which are those that are in order."""
@@ -1244,7 +1283,6 @@ class Books:
         if n == self._ahead:
             self._ahead = 0
         epoch.abandoned = True
-        epoch.to_prove.clear()
         self._abandoned.append((n, self.size, epoch.draws))
         self._pass()
 
@@ -1279,11 +1317,11 @@ class Books:
         if given == epoch.commitment:
             self._expect(secret not in self._secrets, "seed-once", "a secret that no epoch had")
             self._secrets.add(secret)
+            self.epochs_revealed += 1
             self._prove(n, epoch, chance.epoch_key(secret, epoch.commitment, epoch.external))
 
     def _prove(self, n: int, epoch: Epoch, key: bytes) -> None:
         """Holds each draw of an epoch against the epoch's key."""
-        self.epochs_revealed += 1
         for draw in epoch.to_prove:
             player, nonce = bytes.fromhex(draw.player), self._nonce(draw.player, n)
             r = chance.draw(key, self._key.name, draw.game.id, draw.game.version, player, draw.n, 0, nonce).hex()

@@ -1,27 +1,31 @@
 #!/usr/bin/env python3
 """A second verifier of countroom's receipts and logs, written from docs/formats alone.
 
-    check.py receipt FILE --vkey FILE [--leaf FILE]
-    check.py log URL|DIR --vkey FILE [--token FILE] [--known FILE...] [--json]
-    check.py export FILE --vkey FILE
+    check.py receipt FILE --vkey FILE [--history FILE] [--leaf FILE]
+    check.py log URL|DIR --vkey FILE [--token FILE] [--known FILE...] [--secret FILE...] [--json]
+    check.py export FILE --vkey FILE [--history FILE]
     check.py subjects FILE --log DIR --vkey FILE
+    check.py seed open URL|DIR|FILE --key FILE... --out FILE [--vkey FILE] [--epoch N]
 
 Exit status 0: all holds. 1: evidence against the house. 2: it could not be checked.
 """
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import canonical
 import disclosures
+import escrow
 import exports
 import records
 import tlog
 from books import Books, Finding, Restore
+from ring import Receipts, Ring, answers
 
 HOLDS, EVIDENCE, UNCHECKED = 0, 1, 2
 
@@ -80,38 +84,25 @@ class Trust:
 # Receipts
 
 
-def answers(value: object) -> Iterator[tuple[tlog.Receipt, bytes]]:
-    """The receipts in a saved answer, at any depth, each with its leaf in canonical form."""
-    if isinstance(value, list):
-        for item in value:
-            yield from answers(item)
-    elif isinstance(value, dict):
-        leaf, receipt = value.get("leaf"), value.get("receipt")
-        if isinstance(leaf, dict) and isinstance(receipt, str):
-            yield tlog.Receipt.parse(receipt.encode()), canonical.write(leaf)
-        else:
-            yield from answers(list(value.values()))
-
-
-def prove(receipt: tlog.Receipt, leaf: bytes, key: tlog.VerifierKey) -> tuple[tlog.Checkpoint, Finding | None]:
+def prove(receipt: tlog.Receipt, leaf: bytes, keys: Ring) -> tuple[tlog.Checkpoint, Finding | None]:
     """The checkpoint of a receipt and what is wrong with it. Raises tlog.NotSigned and tlog.Malformed."""
-    checkpoint = tlog.Checkpoint.open(receipt.note, key)
+    checkpoint = keys.open(receipt.note)
     if not receipt.proves(tlog.leaf_hash(leaf), checkpoint):
         return checkpoint, Finding(receipt.index, "inclusion", checkpoint.root.hex())
     return checkpoint, None
 
 
-def check_receipt(data: bytes, leaf: bytes | None, key: tlog.VerifierKey, trust: Trust = Trust()) -> Report:
+def check_receipt(data: bytes, leaf: bytes | None, keys: Ring, trust: Trust = Trust()) -> Report:
     """Checks a saved answer, or a bare receipt and its leaf."""
     report = Report()
-    pairs = list(answers(canonical.read_any(data))) if leaf is None else [(tlog.Receipt.parse(data), leaf)]
+    pairs = answers(data) if leaf is None else [(tlog.Receipt.parse(data), leaf)]
     if not pairs:
         raise NotChecked("no leaf and receipt")
     for receipt, leaf in pairs:
         try:
-            checkpoint, finding = prove(receipt, leaf, key)
+            checkpoint, finding = prove(receipt, leaf, keys)
         except tlog.Stranger as err:
-            raise NotChecked(f"receipt: signed by another key than {err}, which the house may have exchanged") from err
+            raise NotChecked(f"receipt: signed by another key than {err}: a history would lead to it, if the house exchanged its key") from err
         except tlog.NotSigned as err:
             report.findings.append(Finding(receipt.index, "checkpoint-signature", str(err)))
             continue
@@ -154,7 +145,7 @@ def read_kept(path: str, key: tlog.VerifierKey) -> list[Kept]:
             checkpoint, note = _open_kept(data, key)
             return [Kept(checkpoint, note=note)]
         kept = []
-        for receipt, leaf in answers(canonical.read_any(data)):
+        for receipt, leaf in answers(data):
             checkpoint, note = _open_kept(receipt.note, key)
             if not receipt.proves(tlog.leaf_hash(leaf), checkpoint):
                 raise NotChecked(f"{path}: its hashes do not lead to its root")
@@ -184,9 +175,11 @@ class Mismatch:
     finding: Finding
 
 
-def check_log(source: tlog.Source, key: tlog.VerifierKey, kept: list[Kept], trust: Trust = Trust()) -> Report:
-    """Checks a whole log and holds it against what was kept."""
-    return _check_log(source, key, kept, trust, Books(key, lambda path: _blob(source, path)))
+def check_log(
+    source: tlog.Source, key: tlog.VerifierKey, kept: list[Kept], trust: Trust = Trust(), boxes: Sequence[escrow.Box] = ()
+) -> Report:
+    """Checks a whole log and holds it against what was kept, and against seeds that others opened."""
+    return _check_log(source, key, kept, trust, Books(key, lambda path: _blob(source, path), boxes))
 
 
 def _check_log(source: tlog.Source, key: tlog.VerifierKey, kept: list[Kept], trust: Trust, books: Books) -> Report:
@@ -357,6 +350,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     log.add_argument("source", metavar="URL|DIR")
     log.add_argument("--token", metavar="FILE", help="bearer token of a regulator or auditor")
     log.add_argument("--known", metavar="FILE", nargs="+", default=[], help="checkpoints and answers that were kept")
+    log.add_argument("--secret", metavar="FILE", nargs="+", default=[], help="seeds that others opened")
     export = commands.add_parser("export", help="check an export")
     export.add_argument("file")
     export.add_argument("--vkey", metavar="FILE", required=True, help="the house's verifier key")
@@ -364,6 +358,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     subjects.add_argument("file")
     subjects.add_argument("--log", metavar="DIR", required=True, help="the log that has the commitments")
     subjects.add_argument("--vkey", metavar="FILE", required=True, help="the house's verifier key")
+    seed = commands.add_parser("seed", help="take layers off an escrowed seed")
+    seed.add_argument("what", choices=["open"])
+    seed.add_argument("source", metavar="URL|DIR|FILE", help="a log, an answer about the epoch, or what was handed on")
+    seed.add_argument("--key", metavar="FILE", nargs="+", required=True, help="private keys, the outer one first")
+    seed.add_argument("--out", metavar="FILE", required=True, help="to be written")
+    seed.add_argument("--vkey", metavar="FILE", help="the house's verifier key, with a log or an answer")
+    seed.add_argument("--token", metavar="FILE", help="bearer token of a regulator or auditor")
+    seed.add_argument("--epoch", metavar="N", type=int, help="the epoch, with a log")
+    for command in (receipt, export):
+        command.add_argument("--history", metavar="FILE", help="what leads from the key to those that came after it")
     for command in (receipt, log):
         command.add_argument("--vkey", metavar="FILE", required=True, help="the house's verifier key")
         command.add_argument("--witness", metavar="VKEY", nargs="+", default=[], help="keys of witnesses that count")
@@ -372,11 +376,31 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _key(options: argparse.Namespace) -> tlog.VerifierKey:
+    return tlog.VerifierKey.parse(Path(options.vkey).read_text(encoding="utf-8").strip())
+
+
+def _history(options: argparse.Namespace) -> Receipts:
+    return answers(Path(options.history).read_bytes()) if options.history else []
+
+
+def _ring(options: argparse.Namespace) -> Ring:
+    ring = Ring(_key(options))
+    if options.history:
+        ring.follow(_history(options))
+    return ring
+
+
+def _source(options: argparse.Namespace, where: str) -> tlog.Source:
+    if not where.startswith(("http://", "https://")):
+        return tlog.Directory(where)
+    return tlog.House(where, Path(options.token).read_text(encoding="ascii").strip() if options.token else "")
+
+
 def check_export(options: argparse.Namespace) -> int:
     """Checks an export, and says what it holds or why it is none."""
-    key = tlog.VerifierKey.parse(Path(options.vkey).read_text(encoding="utf-8").strip())
     try:
-        found = exports.check(Path(options.file).read_bytes(), key)
+        found = exports.check(Path(options.file).read_bytes(), _key(options), _history(options))
     except exports.Rejected as err:
         print(json.dumps({"rule": err.rule, "evidence": err.evidence, "why": str(err)[:500]}))
         return EVIDENCE if err.evidence else UNCHECKED
@@ -384,9 +408,59 @@ def check_export(options: argparse.Namespace) -> int:
     return HOLDS
 
 
+def open_seed(options: argparse.Namespace) -> int:
+    """Takes layers off an escrowed seed, and holds it against its commitment when none is left."""
+    box = _box(options)
+    try:
+        for path in options.key:
+            box = box.take(escrow.read_key(Path(path).read_bytes()))
+        if box.layers == 0:
+            box.secret()
+    except escrow.NotCommitted as err:
+        print(f"EVIDENCE AGAINST THE HOUSE, or whoever handed the file on: {err}")
+        return EVIDENCE
+    with open(os.open(options.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        out.write(box.write())
+    print(f"next is key {box.recipients[box.layers - 1]}" if box.layers else "OPEN: the secret is the one that was committed to")
+    return HOLDS
+
+
+def _box(options: argparse.Namespace) -> escrow.Box:
+    """The escrowed seed: of a log, of an answer about its epoch, or as somebody before left it."""
+    if options.source.startswith(("http://", "https://")) or Path(options.source).is_dir():
+        if options.vkey is None or options.epoch is None:
+            raise NotChecked("seed open: --vkey and --epoch are needed with a log")
+        key, source = _key(options), _source(options, options.source)
+        books = Books(key, lambda path: _blob(source, path))
+        report = _check_log(source, key, [], Trust(), books)
+        if report.size == 0 or options.epoch not in books.escrowed:
+            raise NotChecked(f"epoch {options.epoch}: no signed log that has an escrowed seed of it")
+        for what in [f"breaks {finding.rule}" for finding in report.findings] + report.unchecked:
+            print(f"warning: the log: {what}", file=sys.stderr)
+        return books.escrowed[options.epoch]
+    data = Path(options.source).read_bytes()
+    if data.startswith(b'{"commitment":'):
+        box = escrow.Box.read(data)
+        if options.epoch not in (None, box.epoch):
+            raise NotChecked(f"{options.source}: of epoch {box.epoch}")
+        return box
+    if options.vkey is None:
+        raise NotChecked("seed open: --vkey is needed with a saved answer")
+    ring = Ring(_key(options))
+    for receipt, leaf in answers(data):
+        checkpoint, finding = prove(receipt, leaf, ring)
+        entry = records.read(leaf)
+        if finding is not None:
+            raise NotChecked(f"{options.source}: its hashes do not lead to its root at size {checkpoint.size}")
+        if entry["type"] == "seed.committed.v2" and options.epoch in (None, entry["epoch"]):
+            if (box := escrow.Box.of(ring.name, entry)) is not None:
+                return box
+    raise NotChecked(f"{options.source}: no escrowed seed is in it")
+
+
 def check_subjects(options: argparse.Namespace) -> int:
     """Holds what a house shows of people against its log, and says how many commitments came to what."""
-    key = tlog.VerifierKey.parse(Path(options.vkey).read_text(encoding="utf-8").strip())
+    key = _key(options)
     source = tlog.Directory(options.log)
     books = Books(key, lambda path: _blob(source, path))
     report = _check_log(source, key, [], Trust(), books)
@@ -399,16 +473,14 @@ def check_subjects(options: argparse.Namespace) -> int:
 
 
 def run(options: argparse.Namespace) -> Report:
-    key = tlog.VerifierKey.parse(Path(options.vkey).read_text(encoding="utf-8").strip())
     trust = Trust(tuple(tlog.WitnessKey.parse(text) for text in options.witness), options.quorum)
     if options.command == "receipt":
         leaf = Path(options.leaf).read_bytes() if options.leaf else None
-        return check_receipt(Path(options.file).read_bytes(), leaf, key, trust)
+        return check_receipt(Path(options.file).read_bytes(), leaf, _ring(options), trust)
+    key = _key(options)
     kept = [item for path in options.known for item in read_kept(path, key)]
-    if not options.source.startswith(("http://", "https://")):
-        return check_log(tlog.Directory(options.source), key, kept, trust)
-    token = Path(options.token).read_text(encoding="ascii").strip() if options.token else ""
-    return check_log(tlog.House(options.source, token), key, kept, trust)
+    boxes = [escrow.Box.read(Path(path).read_bytes()) for path in options.secret]
+    return check_log(_source(options, options.source), key, kept, trust, boxes)
 
 
 def main(arguments: list[str]) -> int:
@@ -418,8 +490,10 @@ def main(arguments: list[str]) -> int:
             return check_export(options)
         if options.command == "subjects":
             return check_subjects(options)
+        if options.command == "seed":
+            return open_seed(options)
         report = run(options)
-    except (OSError, ValueError, NotChecked) as err:
+    except (OSError, ValueError, NotChecked, records.UnknownType, tlog.NotSigned) as err:
         print(f"not checked: {err}", file=sys.stderr)
         return UNCHECKED
     print_report(report, options.json)

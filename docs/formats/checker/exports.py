@@ -18,6 +18,8 @@ import records
 import slots
 import statements
 import tlog
+from books import Key, cross_signed
+from ring import NoHistory, Receipts, Ring
 
 FORMAT = "countroom/export/v1"
 EXPORT, SPAN = "urn:countroom:export:v1", "urn:countroom:span:v1"
@@ -174,8 +176,9 @@ def _range_root(leaves: list[bytes], begin: int, left: list[bytes], right: list[
 class Checker:
     """Goes through an export in the order of the page."""
 
-    def __init__(self, data: bytes, key: tlog.VerifierKey) -> None:
+    def __init__(self, data: bytes, key: tlog.VerifierKey, history: Receipts) -> None:
         self.key, self.found = key, Export()
+        self.ring, self.history = Ring(key), history
         self.files = unpack(data)
         self.crcs = self.files.pop("\0crc")
         self.games: dict[int, slots.Game] = {}
@@ -215,8 +218,9 @@ class Checker:
             raise Rejected("keys", str(err)) from err
         if not pairs or pairs[0][0].index != 0 or any(receipt.note != self.note for receipt, _ in pairs):
             raise Rejected("keys", "receipts of entry 0 and exchanges under the checkpoint")
+        self._lead(pairs[1:])
         try:
-            tlog.Checkpoint.open(self.note, self.key)
+            self.ring.open(self.note)
         except tlog.NotSigned as err:
             raise Rejected("keys" if isinstance(err, tlog.Stranger) else "checkpoint-signature", str(err)) from err
         self.exports: list[str] = []
@@ -229,11 +233,25 @@ class Checker:
                 self.exports += [one["public"] for one in entry["keys"] if one["role"] == "exports"]
             elif entry["type"] == "key.introduced" and last > 0:
                 if entry["role"] == "exports":
+                    new = Key("exports", entry["algorithm"], entry["public"], last)
+                    before = (Key("exports", new.algorithm, public, 0) for public in self.exports)
+                    if not any(cross_signed(entry, self.key.name, old, new) for old in before):
+                        raise Rejected("keys", f"entry {last}")
                     self.exports.append(entry["public"])
             elif entry["type"] == "key.retired" and last > 0:
                 self.exports = [public for public in self.exports if public != entry["public"]]
             else:
                 raise Rejected("keys", entry["type"])
+
+    def _lead(self, pairs: Receipts) -> None:
+        """Follows the history that was given, and that of the export itself."""
+        own = [pair for pair in pairs if _record(pair[1]).get("role") == "checkpoint"]
+        for rule, history in ("history", self.history), ("keys", own):
+            try:
+                if history:
+                    self.ring.follow(history)
+            except NoHistory as err:
+                raise Rejected(rule, str(err)) from err
 
     def _open(self, bundle: bytes) -> dict | None:
         """The statement in a bundle that a key for exports signed."""
@@ -596,6 +614,6 @@ class Fold:
         }
 
 
-def check(data: bytes, key: tlog.VerifierKey) -> Export:
-    """Checks an export. Raises Rejected."""
-    return Checker(data, key).check()
+def check(data: bytes, key: tlog.VerifierKey, history: Receipts) -> Export:
+    """Checks an export; a history leads from the key. Raises Rejected."""
+    return Checker(data, key, history).check()

@@ -47,6 +47,11 @@ def _sum_of_multiples(u: int, p: Point, v: int, q: Point) -> Point:
     return result
 
 
+def multiple(k: int, p: Point) -> Point:
+    """k·p."""
+    return _sum_of_multiples(k, p, 0, None)
+
+
 def key(info: bytes) -> tuple[int, int] | None:
     """The point of a SubjectPublicKeyInfo, if it is one of P-256."""
     if len(info) != KEY_SIZE or not info.startswith(KEY_PREFIX):

@@ -7,6 +7,7 @@ import sys
 import unittest
 from pathlib import Path
 
+import aes
 import beacon
 import bls12381
 import books
@@ -14,11 +15,14 @@ import canonical
 import chance
 import check
 import ed25519
+import escrow
 import monitor
 import p256
 import records
+import ring
 import slots
 import tlog
+import x25519
 from canonical import frame
 
 FORMATS = Path(__file__).resolve().parent.parent
@@ -277,6 +281,47 @@ class Chance(unittest.TestCase):
                     self.assertEqual(is_ | want, is_)
 
 
+class Escrow(unittest.TestCase):
+    def test_aes(self) -> None:
+        """FIPS 197, section C.3; SP 800-38D's test cases 13, 14 and 15 of McGrew and Viega."""
+        block = aes._encrypt(aes._expand(bytes(range(32))), bytes.fromhex("00112233445566778899aabbccddeeff"))
+        self.assertEqual(block.hex(), "8ea2b7ca516745bfeafc49904b496089")
+        for key, nonce, plain, sealed in (
+            ("00" * 32, "00" * 12, "", "530f8afbc74536b9a963b4f1c4cb738b"),
+            ("00" * 32, "00" * 12, "00" * 16, "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919"),
+            (
+                "feffe9928665731c6d6a8f9467308308" * 2,
+                "cafebabefacedbaddecaf888",
+                "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72"
+                "1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b391aafd255",
+                "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa"
+                "8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662898015ad"
+                "b094dac5d93471bdec1a502270e3cc6c",
+            ),
+        ):
+            arguments = bytes.fromhex(key), bytes.fromhex(nonce), bytes.fromhex(sealed)
+            self.assertEqual(aes.open_gcm(*arguments), bytes.fromhex(plain))
+            self.assertIsNone(aes.open_gcm(*arguments[:2], arguments[2][:-1] + bytes([arguments[2][-1] ^ 1])))
+
+    def test_x25519(self) -> None:
+        """RFC 7748, section 6.1."""
+        alice = bytes.fromhex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a")
+        bob = bytes.fromhex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f")
+        public = "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"
+        shared = "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742"
+        self.assertEqual(x25519.multiply(alice, x25519.BASE).hex(), public)
+        self.assertEqual(x25519.multiply(alice, bob).hex(), shared)
+
+    def test_vectors(self) -> None:
+        for vector in vectors("escrow.json"):
+            box = escrow.Box.read(vector["files"][0].encode())
+            for inner, text in zip(vector["files"][1:], reversed(vector["keys"]), strict=True):
+                box = box.take(escrow.read_key(text.encode()))
+                self.assertEqual(box.write().decode(), inner)
+            secret, salt = box.secret()
+            self.assertEqual(chance.commitment(box.origin, box.epoch, secret, salt), box.commitment)
+
+
 class Log(unittest.TestCase):
     def setUp(self) -> None:
         self.key = tlog.VerifierKey.parse(example("log.vkey").decode().strip())
@@ -326,10 +371,10 @@ class Log(unittest.TestCase):
     def test_answers(self) -> None:
         answer = json.loads(example("answer.json"))
         reformatted = json.dumps({"items": [answer], "next": None}, indent=4).replace(": 100,", ": 1.00e2,")
-        report = check.check_receipt(reformatted.encode(), None, self.key)
+        report = check.check_receipt(reformatted.encode(), None, ring.Ring(self.key))
         self.assertEqual((report.status, report.entries), (check.HOLDS, 1))
         answer["leaf"]["stake"]["amount"] = 20
-        report = check.check_receipt(json.dumps(answer).encode(), None, self.key)
+        report = check.check_receipt(json.dumps(answer).encode(), None, ring.Ring(self.key))
         self.assertEqual([finding.rule for finding in report.findings], ["inclusion"])
 
     def test_notes(self) -> None:

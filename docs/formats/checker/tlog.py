@@ -101,6 +101,10 @@ class NotSigned(Exception):
     """A note without a good signature by the key asked for."""
 
 
+class Unnamed(NotSigned):
+    """A note that has no line of the key's name."""
+
+
 class Stranger(NotSigned):
     """A note that has no line of the key asked for, but one of its name: the log may lead to that key."""
 
@@ -223,7 +227,9 @@ def open_note(note: bytes, key: VerifierKey) -> str:
     own = [signature[4:] for signature in named if signature[:4] == key.id]
     if named and not own:
         raise Stranger(f"{key.name}+{key.id.hex()}")
-    if not own or not ed25519.verify(key.public, text.encode(), own[0]):
+    if not own:
+        raise Unnamed(f"{key.name}+{key.id.hex()}")
+    if not ed25519.verify(key.public, text.encode(), own[0]):
         raise NotSigned(f"{key.name}+{key.id.hex()}")
     return text
 
