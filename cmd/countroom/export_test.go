@@ -43,15 +43,15 @@ func unzipped(t *testing.T, b []byte) map[string][]byte {
 func TestExports(t *testing.T) {
 	s := newServer(t)
 	s.start()
-	began := time.Now().UTC().Add(-time.Second)
+	began := time.Now().UTC().Add(-time.Second).Truncate(time.Microsecond)
 	players := seat(s, 3)
 	players.play()
-	time.Sleep(300 * time.Millisecond)
+	players.more(30)
 	players.leave()
-	ended := time.Now().UTC()
+	ended := time.Now().UTC().Truncate(time.Microsecond).Add(time.Microsecond)
 	time.Sleep(10 * time.Millisecond)
 	players.play() // the span is over when there is an entry behind it
-	time.Sleep(100 * time.Millisecond)
+	players.more(3)
 	vkey := strings.TrimSpace(string(bytesOf(t, filepath.Join(s.dir, "log.vkey"))))
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -69,11 +69,11 @@ func TestExports(t *testing.T) {
 		return r
 	}
 
-	span := []string{"--data", s.dir, "--from", began.Format(time.RFC3339Nano), "--to", ended.Format(time.RFC3339Nano)}
+	span := []string{"--data", s.dir, "--from", began.Add(1).Format(time.RFC3339Nano), "--to", ended.Format(time.RFC3339Nano)}
 	if _, status := examines(t, append([]string{"export", "-o", at("x.zip")}, span...)...); status != 1 {
 		t.Error("a time of nanoseconds is taken") // entries have microseconds
 	}
-	span = []string{"--data", s.dir, "--from", began.Truncate(time.Microsecond).Format(time.RFC3339Nano), "--to", ended.Truncate(time.Microsecond).Format(time.RFC3339Nano)}
+	span = []string{"--data", s.dir, "--from", began.Format(time.RFC3339Nano), "--to", ended.Format(time.RFC3339Nano)}
 	if said, status := examines(t, append([]string{"export", "-o", at("span.zip")}, span...)...); status != 0 || !strings.Contains(said, ", complete, ") {
 		t.Fatalf("ends with %d: %s", status, said)
 	}

@@ -87,18 +87,15 @@ func (d *smallDisk) clear() {
 func (s *server) await(want string) {
 	s.t.Helper()
 	status, body := 0, []byte(nil)
-	for range 600 {
+	said := func() string { return fmt.Sprintf("/readyz gives %d %s\n%s", status, body, s.log.String()) }
+	eventually(s.t, fmt.Sprintf("/readyz says %q", want), said, func() bool {
 		if resp, err := http.Get(s.scheme + "://" + s.addr + "/readyz"); err == nil {
 			status = resp.StatusCode
 			body, _ = io.ReadAll(resp.Body)
 			resp.Body.Close()
 		}
-		if want == "" && status == http.StatusOK || want != "" && status == http.StatusServiceUnavailable && strings.Contains(string(body), want) {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	s.t.Fatalf("/readyz gives %d %s, want %q\n%s", status, body, want, s.log.String())
+		return want == "" && status == http.StatusOK || want != "" && status == http.StatusServiceUnavailable && strings.Contains(string(body), want)
+	})
 }
 
 // reads wants everything that takes no room.
@@ -119,7 +116,7 @@ func (t *table) reads() {
 // refused wants new commands to be refused, and says what became of them.
 func (t *table) refused() {
 	t.s.t.Helper()
-	client := &http.Client{Timeout: 30 * time.Second}
+	client := &http.Client{Timeout: patience}
 	for path, body := range map[string]string{"/v1/spins": `{"stake":20}`, "/v1/players": `{"id":"late","currency":"EUR"}`} {
 		token := t.s.token("operator")
 		if path == "/v1/spins" {

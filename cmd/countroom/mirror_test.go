@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -9,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"countroom/ledger/tlog"
 	"countroom/regulator/verify"
@@ -79,14 +79,14 @@ func TestAMirrorBesideAHouse(t *testing.T) {
 	}
 	// SIGTERM is no failure.
 	cmd := launch()
-	for range 600 {
-		if resp, err := http.Get("http://" + listen + "/healthz"); err == nil {
-			if resp.Body.Close(); resp.StatusCode == http.StatusOK {
-				break
-			}
+	eventually(t, "the mirror answers", said.String, func() bool {
+		resp, err := http.Get("http://" + listen + "/healthz")
+		if err != nil {
+			return false
 		}
-		time.Sleep(50 * time.Millisecond)
-	}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
 	cmd.Process.Signal(syscall.SIGTERM)
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("%v\n%s", err, said.String())
@@ -99,18 +99,18 @@ func TestAMirrorBesideAHouse(t *testing.T) {
 // mirrored waits until a mirror holds more than a size.
 func mirrored(t *testing.T, dir string, than uint64, said *journal) uint64 {
 	t.Helper()
-	for range 600 {
-		if b, err := os.ReadFile(filepath.Join(dir, "checkpoint")); err == nil {
-			c, err := tlog.Peek(b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if c.Size > than {
-				return c.Size
-			}
+	size := than
+	eventually(t, fmt.Sprintf("the mirror holds more than %d entries", than), said.String, func() bool {
+		b, err := os.ReadFile(filepath.Join(dir, "checkpoint"))
+		if err != nil {
+			return false
 		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatalf("the mirror stands at %d\n%s", than, said.String())
-	return 0
+		c, err := tlog.Peek(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size = c.Size
+		return size > than
+	})
+	return size
 }

@@ -17,7 +17,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"countroom/regulator/verify"
 )
@@ -55,14 +54,14 @@ func (w *regulator) start() {
 	if err := w.cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
-	for range 600 {
-		if resp, err := http.Get("http://" + w.addr + "/healthz"); err == nil {
-			resp.Body.Close()
-			return
+	eventually(w.t, "the witness answers", w.log.String, func() bool {
+		resp, err := http.Get("http://" + w.addr + "/healthz")
+		if err != nil {
+			return false
 		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	w.t.Fatalf("the witness does not answer:\n%s", w.log.String())
+		resp.Body.Close()
+		return true
+	})
 }
 
 func (w *regulator) kill() {
@@ -125,40 +124,36 @@ func (s *server) outside() (o verify.Outside, alarms uint64) {
 	return report.Outside, report.Types["alarm.raised"]
 }
 
-// eventually waits until the log says so.
-func (s *server) eventually(what string, is func(o verify.Outside, alarms uint64) bool) {
+// says waits until the log does.
+func (s *server) says(what string, is func(o verify.Outside, alarms uint64) bool) {
 	s.t.Helper()
-	for range 120 {
-		if is(s.outside()) {
-			return
-		}
-		time.Sleep(500 * time.Millisecond)
-	}
-	o, alarms := s.outside()
-	s.t.Fatalf("%s: not in a minute: %+v, %d alarms\n%s", what, o, alarms, s.log.String())
+	var o verify.Outside
+	var alarms uint64
+	said := func() string { return fmt.Sprintf("%+v, %d alarms\n%s", o, alarms, s.log.String()) }
+	eventually(s.t, "there is "+what, said, func() bool {
+		o, alarms = s.outside()
+		return is(o, alarms)
+	})
 }
 
 // stopped waits until nobody can play for want of a seed.
 func (s *server) stopped(players *table) {
 	s.t.Helper()
-	client := &http.Client{Timeout: 30 * time.Second}
-	for n := range 600 {
+	client, n := &http.Client{Timeout: patience}, 0
+	eventually(s.t, "nobody plays", s.log.String, func() bool {
+		n++
 		key := fmt.Sprintf("stopped-%d", n)
 		status, answer := s.post(client, "/v1/spins", players.tokens[0], key, `{"stake":20}`)
 		if status == http.StatusServiceUnavailable {
-			if !strings.Contains(s.log.String(), "what the outside adds to the seed has not come") {
-				s.t.Errorf("refused with %s; the process says\n%s", answer, s.log.String())
-			}
-			return
+			return strings.Contains(s.log.String(), "what the outside adds to the seed has not come")
 		}
 		if index, leaf, err := read(answer); err == nil {
 			players.mu.Lock()
 			players.rounds = append(players.rounds, round{0, key, index, leaf, answer})
 			players.mu.Unlock()
 		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	s.t.Fatalf("still playing after half a minute\n%s", s.log.String())
+		return false
+	})
 }
 
 // A house asks a real witness for a nonce for each seed. The witness is killed and
@@ -167,7 +162,7 @@ func (s *server) stopped(players *table) {
 // that lies, and one that is gone, are each an alarm and a downgraded seed.
 func TestSeedsWithAWitness(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, "--epoch-age", "1s", "--epoch-draws", "100", "--epoch-reveal-delay", "0s")
+	s := newServer(t, "--epoch-age", "10m", "--epoch-draws", "100", "--epoch-reveal-delay", "0s")
 	s.start() // the house is founded, so that the witness can be given its verifier key
 	if err := s.signal(syscall.SIGTERM); err != nil {
 		t.Fatalf("%v\n%s", err, s.log.String())
@@ -179,11 +174,11 @@ func TestSeedsWithAWitness(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.args = append(s.args, "--external-policy", "witness", "--external-witnesses", strings.TrimSpace(string(named))+"@http://"+l.addr, "--external-patience", "1s")
+	s.args = append(s.args, "--epoch-age", "1s", "--external-policy", "witness", "--external-witnesses", strings.TrimSpace(string(named))+"@http://"+l.addr, "--external-patience", "1s")
 	s.start()
 	players := seat(s, 2)
 	players.play()
-	s.eventually("seeds with the witness", func(o verify.Outside, _ uint64) bool { return o.Witness >= 2 })
+	s.says("seeds with the witness", func(o verify.Outside, _ uint64) bool { return o.Witness >= 2 })
 	for range 2 {
 		w.kill()
 		w.start()
@@ -194,6 +189,10 @@ func TestSeedsWithAWitness(t *testing.T) {
 	w.start()
 	players.more(150)
 	players.leave()
+	before, alarms := s.outside()
+	if before.Downgraded != 0 || before.None > 2 { // those of the house's first start
+		t.Errorf("a seed without the witness: %+v", before)
+	}
 
 	if err := s.signal(syscall.SIGTERM); err != nil {
 		t.Fatalf("%v\n%s", err, s.log.String())
@@ -201,17 +200,14 @@ func TestSeedsWithAWitness(t *testing.T) {
 	s.args = append(s.args, "--external-on-failure", "downgrade")
 	l.lying.Store(true)
 	s.start()
-	before, alarms := s.outside()
-	if before.Downgraded != 0 || before.None > 2 { // those of the house's first start
-		t.Errorf("a seed without the witness: %+v", before)
-	}
 	players.play()
-	s.eventually("a downgrade for the lie", func(o verify.Outside, a uint64) bool { return o.Downgraded > before.Downgraded && a > alarms })
+	s.says("a downgrade for the lie", func(o verify.Outside, a uint64) bool { return o.Downgraded > before.Downgraded && a > alarms })
+	before, _ = s.outside()
 	l.lying.Store(false)
-	s.eventually("the witness's word again", func(o verify.Outside, _ uint64) bool { return o.Witness > before.Witness })
-	w.kill()
+	s.says("the witness's word again", func(o verify.Outside, _ uint64) bool { return o.Witness > before.Witness })
 	before, alarms = s.outside()
-	s.eventually("a downgrade for the silence", func(o verify.Outside, a uint64) bool {
+	w.kill()
+	s.says("a downgrade for the silence", func(o verify.Outside, a uint64) bool {
 		return o.None > before.None && a > alarms
 	})
 	players.leave()

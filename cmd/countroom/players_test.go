@@ -112,12 +112,30 @@ func (t *table) acknowledged() []round {
 // more waits for so many rounds more than there are.
 func (t *table) more(n int) {
 	t.s.t.Helper()
-	for want, tries := len(t.acknowledged())+n, 0; len(t.acknowledged()) < want; tries++ {
-		if tries == 1200 {
-			t.s.t.Fatalf("%d of %d rounds after a minute\n%s", len(t.acknowledged()), want, t.s.log.String())
+	want := len(t.acknowledged()) + n
+	eventually(t.s.t, fmt.Sprintf("%d rounds are played", want), t.s.log.String, func() bool { return len(t.acknowledged()) >= want })
+}
+
+// each waits until every player has played so many rounds more.
+func (t *table) each(n int) {
+	t.s.t.Helper()
+	played := func() []int {
+		rounds := make([]int, len(t.tokens))
+		for _, r := range t.acknowledged() {
+			rounds[r.player]++
 		}
-		time.Sleep(50 * time.Millisecond)
+		return rounds
 	}
+	before := played()
+	eventually(t.s.t, fmt.Sprintf("everybody has played %d rounds more", n), t.s.log.String, func() bool {
+		now := played()
+		for p := range now {
+			if now[p] < before[p]+n {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // hold wants every acknowledged round at its place in the published log.
@@ -202,7 +220,7 @@ func (s *server) get(path, token string) (status int, body []byte) {
 		s.t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
-	resp, err := (&http.Client{Timeout: 30 * time.Second}).Do(req)
+	resp, err := (&http.Client{Timeout: patience}).Do(req)
 	if err != nil {
 		s.t.Fatalf("GET %s: %v\n%s", path, err, s.log.String())
 	}

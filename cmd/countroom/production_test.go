@@ -45,7 +45,8 @@ func TestProduction(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newServer(t)
-	s.exe = file("countroom", program)
+	clock := newSkewed(t, filepath.Join(dir, "clock"))
+	s.exe, s.env = file("countroom", program), []string{clockVariable + "=" + clock.name}
 	s.start()
 	client := &http.Client{Timeout: 30 * time.Second}
 	players := seat(s, 1)
@@ -103,21 +104,9 @@ func TestProduction(t *testing.T) {
 		t.Errorf("%s", list)
 	}
 
-	short := certificate(other.ID, hash, 0, 15*time.Second)
-	must("certificates", "import", short, "--data", s.dir)
+	must("certificates", "import", certificate(other.ID, hash, 0, 5*time.Minute), "--data", s.dir)
 	players.spin(client, 0, "certified")
-	for n := 0; ; n++ {
-		status, answer := s.post(client, "/v1/spins", players.tokens[0], fmt.Sprintf("expires-%d", n), `{"stake":20}`)
-		if status != http.StatusCreated {
-			break
-		}
-		index, leaf, err := read(answer)
-		if err != nil || n == 600 {
-			t.Fatalf("after a minute, %v: %s", err, answer)
-		}
-		players.rounds = append(players.rounds, round{0, fmt.Sprintf("expires-%d", n), index, leaf, answer})
-		time.Sleep(100 * time.Millisecond)
-	}
+	clock.off.Store(int64(5 * time.Minute))
 	refused("game-uncertified")
 	must("certificates", "import", certificate(other.ID, hash, 0, time.Hour), "--data", s.dir)
 	players.spin(client, 0, "certified again")

@@ -57,7 +57,7 @@ func certificate(t *testing.T, dir string) (cert, key string, roots *x509.CertPo
 func TestServesTLS(t *testing.T) {
 	cert, key, roots := certificate(t, t.TempDir())
 	s := newServer(t, "--tls-certificate", cert, "--tls-key", key)
-	s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}, Timeout: 5 * time.Second}
+	s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}, Timeout: time.Minute}
 	s.scheme = "https"
 	s.start()
 	resp, err := s.client.Get("https://" + s.addr + "/log/vkey")

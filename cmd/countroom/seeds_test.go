@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"countroom/regulator/verify"
 )
@@ -70,12 +69,11 @@ func TestOfficersEndAndAbandonSeeds(t *testing.T) {
 	listed := func(want string) {
 		t.Helper()
 		out := ""
-		for range 100 {
-			if out = c.does("", "seeds", "list", "--data", c.data); out == want {
-				return
-			}
-		}
-		t.Fatalf("seeds list:\n%swant\n%s", out, want)
+		said := func() string { return fmt.Sprintf("seeds list:\n%swant\n%s", out, want) }
+		eventually(t, "the seeds are as they are to be", said, func() bool {
+			out = c.does("", "seeds", "list", "--data", c.data)
+			return out == want
+		})
 	}
 	listed("epoch 1  active, 1 draws, opens\nepoch 2  ahead, 0 draws, opens\n")
 	c.refused("expected its number", "seeds", "halt", "one", "--reason", "a suspicion", "--data", c.data)
@@ -104,13 +102,14 @@ func TestOfficersEndAndAbandonSeeds(t *testing.T) {
 	}
 	c.does("", "keys", "init", "--role", "seal", "--key", "file:"+seal)
 	s.launch()
-	for range 600 {
-		if resp, err := s.client.Get("http://" + s.addr + "/livez"); err == nil {
-			resp.Body.Close()
-			break
+	eventually(t, "the server answers", s.log.String, func() bool {
+		resp, err := s.client.Get("http://" + s.addr + "/livez")
+		if err != nil {
+			return false
 		}
-		time.Sleep(50 * time.Millisecond)
-	}
+		resp.Body.Close()
+		return true
+	})
 	ready(503, "/problems/seed-sealed")
 	spin(503, "/problems/seed-sealed")
 	post("/v1/players/alice/deposits", operator, `{"amount":5,"currency":"EUR"}`, 201, "")
@@ -122,13 +121,11 @@ func TestOfficersEndAndAbandonSeeds(t *testing.T) {
 		c.does("abandon.proposal", "seeds", "abandon", n, "--reason", "nothing opens it any more", "--data", c.data)
 		c.approved("abandon.proposal")
 	}
-	for range 100 { // until the next seed is committed to
+	eventually(t, "the next seed is committed to", s.log.String, func() bool {
 		keys++
-		if status, _ := s.post(s.client, "/v1/spins", session, fmt.Sprint("at last ", keys), `{"stake":20}`); status == 201 {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		status, _ := s.post(s.client, "/v1/spins", session, fmt.Sprint("at last ", keys), `{"stake":20}`)
+		return status == 201
+	})
 	spin(201, `"epoch":4`)
 	ready(200, "")
 	resp, err := s.client.Get("http://" + s.addr + "/v1/epochs/2")

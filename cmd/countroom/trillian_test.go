@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"countroom/ledger/tlog"
 	"countroom/ledger/trillian"
@@ -80,7 +79,7 @@ func TestTrilliansClientsOfAPair(t *testing.T) {
 	players := seat(p.a, 2)
 	players.play()
 	players.more(20)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	same := func() {
 		t.Helper()
@@ -122,7 +121,7 @@ func TestTrilliansClientsFollowAHouse(t *testing.T) {
 	players.play()
 
 	c := logClient(t, door, roots, me)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	vkey, err := os.ReadFile(filepath.Join(s.dir, "log.vkey"))
 	if err != nil {
