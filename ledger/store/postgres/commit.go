@@ -74,6 +74,10 @@ func (s *Store) trySend(ctx context.Context, gone **session, prev, next store.He
 		if s.writer, err = s.connect(ctx, true); err != nil {
 			return redacted(err)
 		}
+		if err = s.indexesThere(ctx, s.writer); err != nil {
+			s.drop(&s.writer)
+			return err
+		}
 	}
 	c := s.writer
 	if *gone != nil {

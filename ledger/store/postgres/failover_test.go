@@ -332,3 +332,58 @@ func TestStandbysTakenAway(t *testing.T) {
 	}
 	whole(t, s, 1)
 }
+
+// A server dies with what was not synced, and the store goes on with what is left: rows of a new fold version, or of the
+// indexes, that it takes to be there. It does not, for nobody would write them again.
+func TestWhatWasNotSyncedIsMissed(t *testing.T) {
+	server := postgrestest.New(t)
+	for what, lose := range map[string]struct {
+		rows string // what the server has lost
+		then func(s *postgres.Store, w *writer, fb store.FoldsBuilder) error
+	}{
+		"rows, before a swap": {"DELETE FROM countroom.rows WHERE folds = 2", func(_ *postgres.Store, w *writer, fb store.FoldsBuilder) error {
+			return fb.Swap(t.Context(), w.head)
+		}},
+		"some, before others": {"DELETE FROM countroom.rows WHERE folds = 2 AND key <> 'a'", func(_ *postgres.Store, _ *writer, fb store.FoldsBuilder) error {
+			return fb.Write([]store.Row{{Key: []byte("c"), Value: []byte("3")}})
+		}},
+		"indexes, before a commit": {"UPDATE countroom.index_cursor SET next = 1", func(_ *postgres.Store, w *writer, _ store.FoldsBuilder) error {
+			return w.commit()
+		}},
+		"indexes, before others": {"UPDATE countroom.index_cursor SET next = 1", func(s *postgres.Store, _ *writer, _ store.FoldsBuilder) error {
+			return s.WriteIndex(3, nil)
+		}},
+	} {
+		dsn := server.Database(t)
+		s := open(t, dsn)
+		w := &writer{store: s}
+		for range 3 {
+			if err := w.commit(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fb, err := s.BuildFolds(2)
+		for _, key := range []string{"a", "b"} {
+			err = errors.Join(err, fb.Write([]store.Row{{Key: []byte(key), Value: []byte("1")}}))
+		}
+		if err = errors.Join(err, s.WriteIndex(2, []store.Row{{Key: []byte("k"), Value: []byte("1")}})); err != nil {
+			t.Fatal(err)
+		}
+		database := dsn[strings.LastIndex(dsn, "/")+1 : strings.Index(dsn, "?")]
+		server.Exec(t, database, lose.rows)
+		server.Exec(t, "postgres", "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = 'countroom'")
+		if err := lose.then(s, w, fb); err == nil || !strings.Contains(err.Error(), "lost with its server") {
+			t.Errorf("%s: %v", what, err)
+		}
+		if err := w.commit(); !errors.Is(err, store.ErrPoisoned) {
+			t.Errorf("%s, and then a commit: %v", what, err)
+		}
+		s.Close()
+		s = open(t, dsn)
+		w.store = s
+		if err := w.commit(); err != nil {
+			t.Errorf("%s, and after a start: %v", what, err)
+		}
+		s.Close()
+	}
+}

@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -10,11 +12,29 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// foldsBuilder is a store.FoldsBuilder: its rows stand beside the current ones, under their version.
+// foldsBuilder is a store.FoldsBuilder: its rows stand beside the current ones, under their version. They are written
+// unsynced, and a server that dies may lose the last of them while the store goes on with the next server. So they are
+// counted beside themselves, under the empty key, which no row has: each write, and the swap, finds all before it or fails.
 type foldsBuilder struct {
 	s       *Store
 	version uint32
+	token   [8]byte // of this builder among all
+	writes  uint64
 	done    bool // guarded by Store.mu
+}
+
+// mark is what stands under the empty key after so many writes.
+func (f *foldsBuilder) mark(writes uint64) []byte {
+	return binary.BigEndian.AppendUint64(f.token[:], writes)
+}
+
+func (f *foldsBuilder) queueMark(b *pgx.Batch, writes uint64) {
+	b.Queue("INSERT INTO countroom.rows (folds, key, value) VALUES ($1, '', $2) ON CONFLICT (folds, key) DO UPDATE SET value = excluded.value", int64(f.version), f.mark(writes))
+}
+
+// queueMarked ends a transaction unless one of the marks is there: where none is the division fails.
+func (f *foldsBuilder) queueMarked(b *pgx.Batch, marks ...[]byte) {
+	b.Queue("SELECT 1 / count(*) FROM countroom.rows WHERE folds = $1 AND key = '' AND value = ANY ($2::bytea[])", int64(f.version), marks)
 }
 
 // BuildFolds implements store.Store.
@@ -31,7 +51,12 @@ func (s *Store) BuildFolds(version uint32) (store.FoldsBuilder, error) {
 		return nil, err
 	}
 	s.stopTidying()
-	if err := f.empty(); err != nil { // an earlier builder may have left rows
+	rand.Read(f.token[:])
+	err = s.unsynced(func(b *pgx.Batch) {
+		f.queueDrop(b) // an earlier builder may have left rows
+		f.queueMark(b, 0)
+	})
+	if err != nil {
 		f.finish()
 		return nil, err
 	}
@@ -53,8 +78,8 @@ func (s *Store) beginBuilder(version uint32) (*foldsBuilder, error) {
 	return s.builder, nil
 }
 
-func (f *foldsBuilder) empty() error {
-	return f.s.unsynced(func(b *pgx.Batch) { b.Queue("DELETE FROM countroom.rows WHERE folds = $1", int64(f.version)) })
+func (f *foldsBuilder) queueDrop(b *pgx.Batch) {
+	b.Queue("DELETE FROM countroom.rows WHERE folds = $1", int64(f.version))
 }
 
 func (f *foldsBuilder) enter() error {
@@ -77,7 +102,15 @@ func (f *foldsBuilder) Write(rows []store.Row) error {
 	}
 	defer f.s.gate.Leave()
 	version := int64(f.version)
-	return f.s.unsynced(func(b *pgx.Batch) { queueRows(b, "countroom.rows", &version, rows) })
+	err := f.s.unsynced(func(b *pgx.Batch) {
+		f.queueMarked(b, f.mark(f.writes), f.mark(f.writes+1)) // it may be sent twice
+		queueRows(b, "countroom.rows", &version, rows)
+		f.queueMark(b, f.writes+1)
+	})
+	if err == nil {
+		f.writes++
+	}
+	return err
 }
 
 // Row implements store.FoldsBuilder.
@@ -98,7 +131,11 @@ func (f *foldsBuilder) Swap(ctx context.Context, at store.Head) error {
 	defer f.s.gate.Leave()
 	next := at
 	next.Folds = f.version
-	if err := f.s.move(ctx, at, next, func(*pgx.Batch) {}); err != nil {
+	err := f.s.move(ctx, at, next, func(b *pgx.Batch) {
+		f.queueMarked(b, f.mark(f.writes))
+		b.Queue("DELETE FROM countroom.rows WHERE folds = $1 AND key = ''", int64(f.version))
+	})
+	if err != nil {
 		return err
 	}
 	f.finish()
@@ -124,7 +161,7 @@ func (f *foldsBuilder) Close() error {
 		return err
 	}
 	defer f.s.gate.Leave()
-	err := f.empty()
+	err := f.s.unsynced(f.queueDrop)
 	f.finish()
 	return err
 }

@@ -16,6 +16,9 @@
 // it is the batch's, the commit happened; if it is the one before, the commit did not and cannot any more, and is sent again;
 // if it is neither, the store is poisoned.
 //
+// Indexes and the rows of folds that are being built are written unsynced. The store is poisoned when a server it goes on
+// with lacks some of them, since whoever wrote them does not write them again before its next start.
+//
 // Single reads may show a batch as soon as the server has made it durable, a moment before its Commit returns. PostgreSQL
 // does not say how much room its disk has: Free reports no bound, and a full disk is a failed commit.
 package postgres
@@ -59,6 +62,8 @@ const (
 const (
 	codeHeadMoved     = "CR001"
 	codeNotReplicated = "CR002"
+	// codeLost is a division by zero, which stands for what is not there and should be.
+	codeLost = "22012"
 )
 
 // Options of Open.
@@ -95,6 +100,7 @@ type Store struct {
 	head    store.Head
 	readers map[*reader]struct{}
 	builder *foldsBuilder
+	indexed uint64 // the index cursor as it was written last
 
 	tidyMu  sync.Mutex         // guards what follows
 	tidying context.CancelFunc // of the goroutine that deletes rows of other folds
@@ -294,8 +300,14 @@ func (s *Store) mayWrite(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// errLost says that a server died with something that this store takes to be there: it is written again after a start.
+var errLost = errors.New("what was written and not yet synced is lost with its server")
+
 // poison refuses every later write.
 func (s *Store) poison(err error) error {
+	if e := serverError(err); e != nil && e.Code == codeLost {
+		err = fmt.Errorf("%w (%w)", errLost, err)
+	}
 	if s.broken.CompareAndSwap(nil, &err) {
 		s.log.Error("a write failed and may or may not be durable; the store refuses further writes", "error", err.Error())
 	}
@@ -328,18 +340,49 @@ func (s *Store) WriteIndex(next uint64, rows []store.Row) error {
 	if next > size {
 		return fmt.Errorf("%w: next %d is beyond log size %d", store.ErrInvalid, next, size)
 	}
+	before := s.index()
 	err := s.unsynced(func(b *pgx.Batch) {
+		b.Queue("SELECT 1 / count(*) FROM countroom.index_cursor WHERE next >= $1", int64(before))
 		b.Queue("SELECT countroom.move_cursor($1)", int64(next))
 		queueRows(b, "countroom.index_rows", nil, rows)
 	})
 	if pgErr := serverError(err); pgErr != nil && pgErr.Code == codeHeadMoved {
 		return fmt.Errorf("%w: next %d is below the index cursor", store.ErrInvalid, next)
 	}
+	if err == nil {
+		s.mu.Lock()
+		s.indexed = next
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// index is the index cursor that this store takes to be there.
+func (s *Store) index() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.indexed
+}
+
+// indexesThere poisons the store when a server that it goes on with lacks rows of the indexes: whoever wrote them does
+// not write them again, and takes a key that is not found for one that was never used.
+func (s *Store) indexesThere(ctx context.Context, c *session) error {
+	before := s.index()
+	if before == 0 {
+		return nil
+	}
+	now, err := get(func(f func(context.Context, querier) error) error { return f(ctx, c) }).cursor()
+	if err == nil && now < before {
+		err = s.poison(fmt.Errorf("%w: the index cursor is %d and was %d", errLost, now, before))
+	}
 	return err
 }
 
 // ResetIndex implements store.Store.
 func (s *Store) ResetIndex() error {
+	s.mu.Lock()
+	s.indexed = 0
+	s.mu.Unlock()
 	return s.unsynced(func(b *pgx.Batch) {
 		b.Queue("UPDATE countroom.index_cursor SET next = 0")
 		b.Queue("DELETE FROM countroom.index_rows")
