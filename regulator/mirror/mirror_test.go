@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -271,7 +272,9 @@ func TestStopsAnywhereAndGoesOn(t *testing.T) {
 	for n := 1; ; n++ {
 		cfg := s.config(t, dir, h)
 		ctx, cancel := context.WithCancelCause(t.Context())
-		cfg.Source = &counted{cfg.Source, n % 7, func() { cancel(stop) }}
+		source := &counted{Source: cfg.Source, stop: func() { cancel(stop) }}
+		source.left.Store(int64(n % 7))
+		cfg.Source = source
 		m := start(t, cfg)
 		err := m.Round(ctx)
 		cancel(nil)
@@ -307,15 +310,15 @@ func TestStopsAnywhereAndGoesOn(t *testing.T) {
 	}
 }
 
-// counted stops a mirror before its n-th read; 0 lets it go on.
+// counted stops a mirror before the last read that is left; 0 lets it go on.
 type counted struct {
 	verify.Source
-	n    int
+	left atomic.Int64
 	stop func()
 }
 
 func (c *counted) Read(ctx context.Context, buf []byte, path string, limit int) ([]byte, error) {
-	if c.n--; c.n == 0 {
+	if c.left.Add(-1) == 0 {
 		c.stop()
 	}
 	return c.Source.Read(ctx, buf, path, limit)
