@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,14 +106,59 @@ func (m *tape) text() (out []string) {
 	return out
 }
 
-// wire connects the nodes of a test in memory.
+// wire connects the nodes of a test in memory, and is their clock. Time passes for all of them at once, when each is done
+// with the tick before and has heard what was said: on no machine is one slower than another, and nobody stands for
+// election because of that.
 type wire struct {
-	mu    sync.Mutex
-	nodes map[string]*Node
-	cut   map[[2]string]bool // from, to
+	mu     sync.Mutex
+	nodes  map[string]*Node
+	cut    map[[2]string]bool // from, to
+	flying atomic.Int64       // messages
 }
 
-func newWire() *wire { return &wire{nodes: map[string]*Node{}, cut: map[[2]string]bool{}} }
+func newWire(t testing.TB) *wire {
+	w := &wire{nodes: map[string]*Node{}, cut: map[[2]string]bool{}}
+	quit := make(chan struct{})
+	var done sync.WaitGroup
+	done.Go(func() {
+		every := time.NewTicker(tick)
+		defer every.Stop()
+		for {
+			select {
+			case <-every.C:
+				w.tick()
+			case <-quit:
+				return
+			}
+		}
+	})
+	t.Cleanup(func() {
+		close(quit)
+		done.Wait()
+	})
+	return w
+}
+
+func (w *wire) tick() {
+	w.mu.Lock()
+	nodes := slices.Collect(maps.Values(w.nodes))
+	w.mu.Unlock()
+	for _, n := range nodes {
+		ticked := make(chan struct{})
+		if n.do(func() { n.tick(); close(ticked) }) {
+			select {
+			case <-ticked:
+			case <-n.ended:
+			}
+		}
+	}
+	for waited := 0; w.flying.Load() > 0; waited++ {
+		if waited == 1000 { // what was said by one that was closed at that moment never arrives
+			w.flying.Store(0)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
 
 func (w *wire) reach(from, to string) *Node {
 	w.mu.Lock()
@@ -190,15 +237,19 @@ func (x *wired) send(to Member, m *raftpb.Message) {
 							n.received(m)
 						}
 					}
+					x.w.flying.Add(-1)
 				case <-x.quit:
+					x.w.flying.Add(-int64(len(c))) // what it had to say when it was closed
 					return
 				}
 			}
 		}()
 	}
+	x.w.flying.Add(1)
 	select {
 	case c <- m:
 	default:
+		x.w.flying.Add(-1)
 	}
 }
 
@@ -243,7 +294,7 @@ type trio struct {
 
 func newTrio(t testing.TB, tune func(*Config)) *trio {
 	c := &trio{
-		t: t, w: newWire(), tapes: map[string]*tape{}, fs: map[string]*vfs.MemFS{}, nodes: map[string]*Node{}, tune: tune,
+		t: t, w: newWire(t), tapes: map[string]*tape{}, fs: map[string]*vfs.MemFS{}, nodes: map[string]*Node{}, tune: tune,
 		ms: []Member{{Name: "A", Address: "a:1"}, {Name: "B", Address: "b:1"}, {Name: "W", Address: "w:1", Arbiter: true}},
 	}
 	t.Cleanup(func() {
@@ -259,7 +310,7 @@ func newTrio(t testing.TB, tune func(*Config)) *trio {
 
 func (c *trio) config(name string) Config {
 	cfg := Config{
-		Origin: origin, Name: name, Members: c.ms, Dir: "node", FS: c.fs[name], SegmentBytes: 64 << 10, network: c.w.network,
+		Origin: origin, Name: name, Members: c.ms, Dir: "node", FS: c.fs[name], SegmentBytes: 64 << 10, network: c.w.network, manual: true,
 	}
 	if os.Getenv("REPLICA_LOG") != "" {
 		cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", name)
@@ -304,7 +355,7 @@ func (c *trio) close(name string) {
 // eventually waits for what is bound to come; the limit only ends a test that has failed.
 func eventually(t testing.TB, what string, met func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(20 * time.Second); !met(); time.Sleep(2 * time.Millisecond) {
+	for limit := time.Now().Add(3 * time.Minute); !met(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatalf("waited in vain: %s", what)
 		}

@@ -60,6 +60,9 @@ type Config struct {
 	SegmentBytes int64
 	// Wire replaces TCP.
 	Wire Wire
+	// Tick is how long a tick lasts; 0 is core.TickMillis. Where it is longer, so is everything that nodes wait for one
+	// another: a group on a machine that is slow, or busy, keeps who leads.
+	Tick time.Duration
 
 	network func(*Node) (network, error)
 	manual  bool // no ticks of its own
@@ -161,6 +164,9 @@ func Open(cfg Config) (*Node, error) {
 	}
 	if n.cfg.RetainBytes == 0 {
 		n.cfg.RetainBytes = 256 << 20
+	}
+	if n.cfg.Tick == 0 {
+		n.cfg.Tick = tick
 	}
 	if n.cfg.RetainMost == 0 {
 		n.cfg.RetainMost = 4 << 30
@@ -371,12 +377,15 @@ func (n *Node) do(f func()) bool {
 	}
 }
 
+// scaled is a time that is meant for ticks of the usual length.
+func (n *Node) scaled(d time.Duration) time.Duration { return d * n.cfg.Tick / tick }
+
 // loop is the only goroutine that uses the core and writes the log.
 func (n *Node) loop() {
 	defer n.end()
 	var ticks <-chan time.Time
 	if !n.cfg.manual {
-		t := time.NewTicker(tick)
+		t := time.NewTicker(n.cfg.Tick)
 		defer t.Stop()
 		ticks = t.C
 	}

@@ -59,11 +59,11 @@ func (p placed) Close() error {
 // The pair's store keeps the contract of a store, on the active of three nodes; afterwards the passive machine has the same.
 func TestStoreConformance(t *testing.T) {
 	storetest.Run(t, func(t testing.TB) storetest.Place {
-		w := newWire()
+		w := newWire(t)
 		ms := []Member{{Name: "A", Address: "a:1"}, {Name: "B", Address: "b:1"}, {Name: "W", Address: "w:1", Arbiter: true}}
 		fs := map[string]*vfs.MemFS{"A": vfs.NewMem(), "B": vfs.NewMem(), "W": vfs.NewMem()}
 		start := func(name string, s *Store) *Node {
-			cfg := Config{Origin: origin, Name: name, Members: ms, Dir: "node", FS: fs[name], SegmentBytes: 256 << 10, network: w.network}
+			cfg := Config{Origin: origin, Name: name, Members: ms, Dir: "node", FS: fs[name], SegmentBytes: 256 << 10, network: w.network, manual: true}
 			if s != nil {
 				cfg.Machine = s
 			}

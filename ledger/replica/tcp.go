@@ -172,11 +172,11 @@ func (t *tcp) call(ctx context.Context, c *caller) {
 var errForever = fmt.Errorf("%w for ever", ErrRefused)
 
 func (t *tcp) dial(ctx context.Context, to Member, purpose byte, have []byte) (conn net.Conn, err error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, t.n.scaled(dialTimeout))
 	defer cancel()
 	d := net.Dialer{KeepAlive: -1, Control: func(_, _ string, raw syscall.RawConn) (err error) {
 		cerr := raw.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout/time.Millisecond))
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(t.n.scaled(userTimeout)/time.Millisecond))
 		})
 		return errors.Join(cerr, err)
 	}}
@@ -235,7 +235,7 @@ func (t *tcp) talk(ctx context.Context, c *caller) error {
 	w := bufio.NewWriterSize(conn, bufferedBytes)
 	number := uint64(1)
 	put := func(kind byte, payload []byte) error {
-		_ = conn.SetWriteDeadline(time.Now().Add(silenceMost + time.Duration(len(payload)>>20)*50*time.Millisecond))
+		_ = conn.SetWriteDeadline(time.Now().Add(t.n.scaled(silenceMost) + time.Duration(len(payload)>>20)*50*time.Millisecond))
 		err := writeFrame(w, number, kind, payload)
 		number++
 		return err
@@ -411,7 +411,7 @@ func (t *tcp) judge(conn *tls.Conn, h hello) (from Member, no *refusal) {
 	}
 	from = t.members[i]
 	addr := conn.RemoteAddr().String()
-	if w := t.twins[h.from]; w.instance != h.instance && time.Since(w.heard) < silenceMost/2 {
+	if w := t.twins[h.from]; w.instance != h.instance && time.Since(w.heard) < t.n.scaled(silenceMost)/2 {
 		return refuse(refuseOther, "two nodes call themselves %q, this one and one at %s: stop one, and let it join under a name of its own", h.from, w.from)
 	}
 	t.twins[h.from] = twin{h.instance, addr, time.Now()}
@@ -426,7 +426,7 @@ func (t *tcp) hear(conn net.Conn, from Member) error {
 	r := bufio.NewReaderSize(conn, bufferedBytes)
 	id := from.ID(t.n.cfg.Origin)
 	for number := uint64(1); ; number++ {
-		_ = conn.SetReadDeadline(time.Now().Add(silenceMost))
+		_ = conn.SetReadDeadline(time.Now().Add(t.n.scaled(silenceMost)))
 		kind, payload, err := readFrame(r, number)
 		if err != nil {
 			return err

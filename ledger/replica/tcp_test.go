@@ -75,7 +75,7 @@ func overTCP(t testing.TB) *trio {
 		doors[name], addrs[name] = l, l.Addr().String()
 	}
 	return newTrio(t, func(cfg *Config) {
-		cfg.network = nil
+		cfg.network, cfg.manual, cfg.Tick = nil, false, 4*tick
 		cfg.TLS = ca.node(t, cfg.Name)
 		cfg.Members = slices.Clone(cfg.Members)
 		for i := range cfg.Members {
