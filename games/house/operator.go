@@ -25,6 +25,7 @@ func (h *House) player(ctx context.Context, id string) (entry.Ref, error) {
 	if ref, ok := h.ids.get(id); ok {
 		return ref, nil
 	}
+	keep := !h.ledger.Passive() // who is erased on the machine that writes is dropped there only
 	key := h.vault.idRow(id)
 	erased := h.erased.Load()
 	var ref entry.Ref
@@ -36,7 +37,7 @@ func (h *House) player(ctx context.Context, id string) (entry.Ref, error) {
 		ref, err = h.vault.ref(key, row)
 		return err
 	})
-	if err == nil {
+	if err == nil && keep {
 		h.ids.put(id, ref)
 		if h.erased.Load() != erased { // it may have been this one
 			h.ids.drop(id)

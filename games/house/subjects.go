@@ -13,12 +13,15 @@ import (
 	"countroom/ledger"
 	"countroom/ledger/book"
 	"countroom/ledger/entry"
+	"countroom/ledger/money"
+	"countroom/ledger/wallet"
 )
 
 // Refusals about what is known of players.
 var (
 	ErrAttributes = fmt.Errorf("a player has at most %d attributes", subjects.Most)
 	ErrNotClosed  = errors.New("only a player whose account is closed can be erased")
+	ErrNotEmpty   = errors.New("only a player whose account holds nothing can be erased")
 )
 
 // Attribute is what the house is told of a player under a name.
@@ -52,6 +55,11 @@ func (h *House) RecordSubject(ctx context.Context, req Request, id string, list 
 	}
 	if err != nil {
 		return h.Refuse(ctx, req, nil, err)
+	}
+	for _, a := range list { // what no verifier would read
+		if err := cmp.Or(subjects.CheckAttribute(a.Name), subjects.CheckValue(a.Value)); err != nil {
+			return h.Refuse(ctx, req, nil, fmt.Errorf("%.64q: %w", a.Name, err))
+		}
 	}
 	list = slices.Clone(list)
 	slices.SortFunc(list, func(a, b Attribute) int { return cmp.Compare(a.Name, b.Name) })
@@ -236,16 +244,28 @@ func (h *House) Kept(ctx context.Context, ref entry.Ref, yield func(Kept) error)
 	return ctx.Err()
 }
 
-// Erasure is the entry that would erase a player, for officers to approve of.
-func (h *House) Erasure(ctx context.Context, ref entry.Ref) (*subjects.Erased, error) {
-	v, err := h.SubjectOf(ctx, ref)
-	if err == nil && v.Erased != 0 {
-		err = fmt.Errorf("%w: by entry %d", players.ErrErased, v.Erased)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &subjects.Erased{Commitments: v.Commitments, Player: ref}, nil
+// Erasure is the entry that would erase a player, for officers to approve of. Where
+// it would be refused today there is none.
+func (h *House) Erasure(ctx context.Context, ref entry.Ref) (r *subjects.Erased, err error) {
+	err = h.ledger.View(ctx, func(rows book.Reader) error {
+		p, err := players.Find(rows, ref)
+		if err != nil {
+			return err
+		}
+		s := subjects.Find(rows, ref)
+		left := wallet.Balance(rows, wallet.Cash(ref), p.Currency)
+		switch {
+		case p.State == players.Erased:
+			return fmt.Errorf("%w: by entry %d", players.ErrErased, s.Erased)
+		case p.State != players.Closed:
+			return fmt.Errorf("%w: it is %s", ErrNotClosed, p.State)
+		case left != 0:
+			return fmt.Errorf("%w: it has %s", ErrNotEmpty, money.Money{Amount: left, Currency: p.Currency}.Decimal())
+		}
+		r = &subjects.Erased{Commitments: s.Commitments, Player: ref}
+		return nil
+	})
+	return r, err
 }
 
 // erase deletes all that the vault has about a player, in the commit of the entry
@@ -269,7 +289,11 @@ func (h *House) erase(ctx context.Context, r *subjects.Erased) (ledger.Receipt, 
 			var plain []byte
 			if plain, err = own.open(gone[1], vaultRow(rows, gone[1])); err == nil {
 				id = string(plain)
-				gone = append(gone, h.vault.idRow(id))
+				key := h.vault.idRow(id)
+				row := vaultRow(rows, key)
+				if owner, err := h.vault.ref(key, row); row != nil && (err != nil || owner == r.Player) { // not if another has it since
+					gone = append(gone, key)
+				}
 			}
 		}
 		if err != nil { // what does not open can be deleted all the same

@@ -12,6 +12,7 @@ import (
 
 	"countroom/games/house"
 	"countroom/games/house/housetest"
+	"countroom/games/players"
 	"countroom/games/rounds"
 	"countroom/ledger"
 	"countroom/ledger/entry"
@@ -174,5 +175,49 @@ func TestASwitchoverToAndFro(t *testing.T) {
 	if active := all[system.PairActive](t, b); active[1].Reason != system.ReasonSwitchover {
 		t.Fatalf("%+v", active)
 	}
+	audit(t, b)
+}
+
+// A player of whom the passive machine has been asked is erased by the one that
+// writes. The other takes over, and does not know him either; who is given his id
+// is somebody new there, too.
+func TestATakeoverKnowsNobodyWhoWasErased(t *testing.T) {
+	keys := t.TempDir()
+	housetest.Open(t, keys).Close()
+	toB, toA := new(link), new(link)
+	b := machine(t, "b", keys, toA, true)
+	toB.to = b.Ledger
+	a := machine(t, "a", keys, toB, false)
+	staff(t, a)
+	ann := create(t, a, "ann")
+	closed(t, a, "ann")
+	if err := b.Ledger.Learn(a.Ledger.Signed().Checkpoint); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := b.Player(t.Context(), "ann"); err != nil || v.Ref != ann {
+		t.Fatalf("the passive house does not know her: %v", err)
+	}
+	if _, err := erase(t, a, ann); err != nil {
+		t.Fatal(err)
+	}
+	toB.sever()
+	a.Close()
+	if err := b.Ledger.Promote(7); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.TakeOver(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := b.Player(t.Context(), "ann"); !errors.Is(err, players.ErrUnknownPlayer) {
+		t.Errorf("her id leads to %s, %v", v.Ref, err)
+	}
+	r, err := b.CreatePlayer(t.Context(), operators("create another ann", "/v1/players", "ann"), "ann", "EUR")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if heir := r.Record.(*players.Created).Player; view(t, b, "ann").Ref != heir {
+		t.Errorf("the id of %s leads to %s", heir, view(t, b, "ann").Ref)
+	}
+	deposit(t, b, "ann", 100)
 	audit(t, b)
 }
