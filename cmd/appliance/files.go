@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"countroom/hardware/signer"
 	"countroom/ledger"
@@ -23,6 +24,9 @@ type Files interface {
 	// ReplacePrivate puts a file that only its owner may use in the place of another,
 	// whole or not at all, and writes over what the other held.
 	ReplacePrivate(path string, content []byte) error
+	// TidyPrivate does what ReplacePrivate left undone when the process ended in its
+	// midst: nothing of another file that was here is left beside one that is.
+	TidyPrivate(path string) error
 	// OpenGuard opens or creates the file of the signing guard.
 	OpenGuard(path string) (ledger.GuardFile, error)
 }
@@ -54,25 +58,66 @@ func (disk) OpenGuard(path string) (ledger.GuardFile, error) { return ledger.Ope
 
 func (disk) WriteFile(path string, content []byte) error { return writeFile(path, content, 0o644) }
 
-func (disk) ReplacePrivate(path string, content []byte) error {
-	old, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
+func (d disk) ReplacePrivate(path string, content []byte) error {
+	if err := d.TidyPrivate(path); err != nil {
 		return err
 	}
-	defer old.Close()
-	info, err := old.Stat()
-	if err != nil {
+	// So the old file has a name until it was written over.
+	if err := os.Link(path, filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".old")); err != nil {
 		return err
 	}
 	if err := writeFile(path, content, 0o600); err != nil {
 		return err
 	}
-	// The file has no name any more. A file system that writes elsewhere keeps a copy
-	// until it needs the room; nothing can be done about that here.
-	if _, err := old.WriteAt(make([]byte, info.Size()), 0); err != nil {
+	return d.TidyPrivate(path)
+}
+
+func (disk) TidyPrivate(path string) error {
+	now, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // whoever is about to make one tidies up
+	}
+	if err != nil {
 		return err
 	}
-	return old.Sync()
+	dir, prefix := filepath.Dir(path), "."+filepath.Base(path)+"."
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	tidied := false
+	for _, e := range list {
+		if !strings.HasPrefix(e.Name(), prefix) {
+			continue
+		}
+		tidied = true
+		name := filepath.Join(dir, e.Name())
+		info, err := os.Lstat(name)
+		if err == nil && info.Mode().IsRegular() && !os.SameFile(info, now) {
+			err = wipe(name, info.Size())
+		}
+		if err == nil {
+			err = os.Remove(name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if !tidied {
+		return nil
+	}
+	return syncDir(dir)
+}
+
+// wipe writes over what a file holds. A file system that writes elsewhere keeps a
+// copy until it needs the room; nothing can be done about that here.
+func wipe(name string, size int64) error {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(make([]byte, size), 0)
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 func writeFile(path string, content []byte, mode fs.FileMode) error {

@@ -37,6 +37,8 @@ func (f folder) CreatePrivate(path string, data []byte) error { return f.WriteFi
 
 func (f folder) ReplacePrivate(path string, data []byte) error { return f.WriteFile(path, data) }
 
+func (f folder) TidyPrivate(string) error { return nil }
+
 // A secret's file holds 64 hex digits or is refused, and is never written over.
 func FuzzSecretFile(f *testing.F) {
 	f.Add([]byte(strings.Repeat("0a", 32) + "\n"))

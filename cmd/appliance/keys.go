@@ -101,7 +101,11 @@ func openKeys(ctx context.Context, files Files, uris KeyURIs, dir string, founde
 			return k, err
 		}
 	}
-	if k.oldest, err = openRatchet(files, filepath.Join(dir, vaultPeriodKey)); errors.Is(err, fs.ErrNotExist) {
+	period := filepath.Join(dir, vaultPeriodKey)
+	if err = files.TidyPrivate(period); err != nil {
+		return k, fmt.Errorf("a key of the vault's periods that are over: %w", err)
+	}
+	if k.oldest, err = openRatchet(files, period); errors.Is(err, fs.ErrNotExist) {
 		err = nil // whether there must be one the vault tells
 	}
 	return k, err

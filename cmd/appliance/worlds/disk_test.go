@@ -226,6 +226,8 @@ func (f files) CreatePrivate(name string, data []byte) error {
 
 func (f files) ReplacePrivate(name string, data []byte) error { return f.WriteFile(name, data) }
 
+func (f files) TidyPrivate(string) error { return nil }
+
 func (f files) WriteFile(name string, data []byte) error {
 	mem := f.p.disk.small
 	if err := f.p.turn(turnFile, "write "+name); err != nil {
