@@ -255,7 +255,11 @@ place of the former one; the log keeps the commitments to both.`,
 		if q.Key == "" {
 			q.Key = "desk-" + rand.Text()
 		}
-		if err := strictly(b, &q.Values); err != nil {
+		b, err = entry.Canonical(b) // no name twice, and nothing but UTF-8: what is recorded is what was meant
+		if err == nil {
+			err = strictly(b, &q.Values)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: expected a JSON object of texts: %w", args[1], err)
 		}
 		return atDesk(c, config, func(ctx context.Context, d *desk) error {

@@ -140,6 +140,12 @@ func TestAPlayerIsErasedForGood(t *testing.T) {
 	if out := c.does("", "subjects", "show", "bob", "--data", c.data); !strings.Contains(out, "name  entry") || !strings.Contains(out, "present  Bob Example") {
 		t.Errorf("bob is shown as\n%s", out)
 	}
+	for text, want := range map[string]string{`{"name":"Bob","name":"Rob"}`: "each name once", "{\"name\":\"B\xf6b\"}": "valid UTF-8", `{"name":""}`: "expected 1 to 1024"} {
+		if err := os.WriteFile(filepath.Join(c.dir, "bad.json"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.refused(want, "subjects", "record", "bob", "bad.json", "--data", c.data)
+	}
 	c.refused("expected a player's id", "subjects", "show", "--data", c.data)
 	c.refused("unknown player", "subjects", "show", "nobody", "--data", c.data)
 
@@ -169,9 +175,9 @@ func TestAPlayerIsErasedForGood(t *testing.T) {
 	mustRun(t, "backup", "--data", s.dir, "-o", first)
 
 	// Two officers erase ann.
-	c.refused("whose account is closed", "officers", "submit", c.proposed("ann"), "anna.approval", "berta.approval", "--data", c.data)
+	c.refused("whose account is closed", "subjects", "erase", "ann", "--data", c.data)
 	post("/v1/players/ann/state", "close", `{"state":"closed","reason":"she wants to be forgotten"}`)
-	c.approved("erase.proposal")
+	c.does("", "officers", "submit", c.proposed("ann"), "anna.approval", "berta.approval", "--data", c.data)
 	s.read("/v1/players/ann", 404)
 	s.read("/v1/players/ann/subject", 404)
 	if out := c.does("", "subjects", "show", "--ref", ann, "--data", c.data); !strings.Contains(out, "erased (entry ") || strings.Contains(out, "Ann") {
