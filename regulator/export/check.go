@@ -560,8 +560,8 @@ type draw byte
 
 const (
 	drawSecret draw = iota // not known
-	drawProven
-	drawOther // another than without a nonce
+	drawProven             // without a nonce
+	drawOther
 )
 
 // worker recomputes rounds.
@@ -722,16 +722,18 @@ func (k *checker) round(index uint64, r *rounds.Settled, p *played) error {
 	}
 	k.report.Outcomes++
 	switch p.draw {
-	case drawProven:
-		k.report.Proven++
 	case drawSecret:
 		k.report.Unproven++
-	case drawOther:
+	case drawProven, drawOther:
 		row := players.Player{Nonces: k.nonces[r.Player]}
 		nonce := row.NonceAt(r.Draw.Epoch)
-		if nonce == nil && (k.m.Range.From > 0 || !k.m.Complete) {
+		switch {
+		case nonce == nil && p.draw == drawProven:
+			k.report.Proven++
+			return nil
+		case nonce == nil && (k.m.Range.From > 0 || !k.m.Complete):
 			k.report.Unproven++ // the nonce may be older than the export
-			break
+			return nil
 		}
 		want := k.outcomes.Draw(k.drawers[r.Draw.Epoch], r, nonce)
 		if want != r.Draw.R {

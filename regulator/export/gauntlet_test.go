@@ -9,12 +9,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"countroom/games/rounds"
+	"countroom/games/slots"
 	"countroom/ledger/dsse"
 	"countroom/ledger/entry"
 	"countroom/ledger/tlog"
 	"countroom/regulator/verify/logtest"
+	"countroom/rngcert/epoch"
 )
 
 // forgery is an export on the bench of somebody who changes it.
@@ -477,6 +480,41 @@ func TestABrokenLogIsNotExported(t *testing.T) {
 		if !errors.As(err, &b) || b.Rule != name {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A house that lets a player's nonce not count, and draws as if he had none, does so in
+// vain: of those draws the secret is out, and the nonce is in the export.
+func TestADrawWithoutThePlayersNonceIsFound(t *testing.T) {
+	h := logtest.New(logtest.Config{Seed: 7, Step: 20 * time.Second})
+	p := h.Join(100_000)
+	h.Play([]logtest.Player{p}, 5)
+	set := h.SetNonce(p)
+	h.Play([]logtest.Player{p}, 80)
+	h.Draw = func(_ [32]byte, player entry.Ref, n uint64) [32]byte {
+		d := slots.Bundled()
+		return h.Secret(epoch.Now(h.Rows()).Active).Drawer.Draw(d.ID, d.Version, player, n, 0, nil)
+	}
+	fraud := h.Size()
+	h.Play([]logtest.Player{p}, 1)
+	h.Draw = nil
+	h.Play([]logtest.Player{p}, 60)
+	for name, change := range map[string]func(*Request){
+		"everything":     nil,
+		"the player":     func(q *Request) { q.Filter.Player = p.Ref.String() },
+		"from the nonce": func(q *Request) { q.Range = Range{set, h.Size()} },
+	} {
+		b, _ := write(t, h, change)
+		_, err := check(t, h, b, nil)
+		var r *Rejection
+		if !errors.As(err, &r) || r.Rule != "draw" || !r.Evidence {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// Without the nonce in it an export cannot tell.
+	b, _ := write(t, h, func(q *Request) { q.Range = Range{set + 1, fraud + 1} })
+	if _, err := check(t, h, b, nil); err != nil {
+		t.Error(err)
 	}
 }
 
