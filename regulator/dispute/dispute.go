@@ -12,12 +12,16 @@ package dispute
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"html"
 	"slices"
+	"strconv"
 	"strings"
 
+	"countroom/games/players"
+	"countroom/games/rounds"
 	"countroom/ledger/dsse"
 	"countroom/ledger/entry"
 	"countroom/ledger/keys"
@@ -119,6 +123,7 @@ func Check(pack []byte, vkey string) (*Pack, error) {
 	}
 	q := &replay.Question{VKey: vkey}
 	var signers []dsse.Key
+	found := evidence{nonces: map[uint64]*players.NonceSet{}, committed: map[uint64]uint64{}}
 	for _, text := range answers {
 		list, err := saved.Read([]byte(text))
 		if err != nil {
@@ -134,8 +139,8 @@ func Check(pack []byte, vkey string) (*Pack, error) {
 		default:
 			q.More = append(q.More, text)
 		}
-		if typ, err := entry.TypeOf(a.Leaf); err == nil && typ == "player.nonce-set" {
-			q.Nonce = member(a.Leaf, "nonce")
+		if err := found.take(a.Receipt.Index, a.Leaf, a.Receipt.Index == p.Index); err != nil {
+			return nil, err
 		}
 		key, err := exportsKey(a.Leaf)
 		if err != nil {
@@ -146,11 +151,66 @@ func Check(pack []byte, vkey string) (*Pack, error) {
 	if !slices.ContainsFunc(signers, func(k dsse.Key) bool { return envelope.Verify(k) == nil }) {
 		return nil, fmt.Errorf("%w: not by a key for exports that the log has", dsse.ErrSignature)
 	}
+	q.Nonce = found.nonce()
 	p.Report = replay.Check(q)
 	if q.Answer == "" || member(p.Report.Leaf, "id") != p.Round {
 		return nil, fmt.Errorf("%w: it has no answer about round %q at entry %d", ErrFormat, p.Round, p.Index)
 	}
 	return p, nil
+}
+
+// evidence is what answers say of the player's nonce.
+type evidence struct {
+	round     rounds.Settled
+	nonces    map[uint64]*players.NonceSet // by the index of the entry
+	committed map[uint64]uint64            // index of the commitment, by epoch
+}
+
+func (e *evidence) take(index uint64, leaf []byte, round bool) error {
+	typ, err := entry.TypeOf(leaf)
+	if err != nil {
+		return err
+	}
+	switch typ {
+	case "round.settled":
+		if round {
+			return entry.Decode(leaf, &e.round)
+		}
+	case "player.nonce-set":
+		r := new(players.NonceSet)
+		if err := entry.Decode(leaf, r); err != nil {
+			return err
+		}
+		e.nonces[index] = r
+	case "seed.committed", "seed.committed.v2":
+		v, err := entry.Parse(leaf)
+		if err != nil {
+			return err
+		}
+		if m, ok := v.Get("epoch"); ok {
+			if n, err := strconv.ParseUint(m.Text, 10, 64); err == nil {
+				e.committed[n] = index
+			}
+		}
+	}
+	return nil
+}
+
+// nonce is the player's that counted in the round's epoch, set before the house bound
+// itself to the seed: any other could have been chosen for the draw that it gives.
+func (e *evidence) nonce() string {
+	committed, ok := e.committed[e.round.Draw.Epoch]
+	var newest *players.NonceSet
+	at := uint64(0)
+	for index, r := range e.nonces {
+		if r.Player == e.round.Player && r.Epoch <= e.round.Draw.Epoch && ok && index < committed && (newest == nil || index > at) {
+			newest, at = r, index
+		}
+	}
+	if newest == nil {
+		return ""
+	}
+	return hex.EncodeToString(newest.Nonce[:])
 }
 
 // answersIn finds the answers in a page.

@@ -8,15 +8,19 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"countroom/games/house"
 	"countroom/games/house/housetest"
+	"countroom/games/players"
+	"countroom/games/rounds"
 	"countroom/ledger/dsse"
 	"countroom/ledger/entry"
 	"countroom/ledger/money"
 	"countroom/regulator/dispute"
 	"countroom/regulator/portal"
 	"countroom/regulator/replay"
+	"countroom/regulator/verify/logtest"
 )
 
 // packed is a house with one round, and that round's pack.
@@ -103,6 +107,80 @@ func TestAPackIsTheHousesOrNone(t *testing.T) {
 	if p, err := dispute.Check(sealed, h.Ledger.VKey()); err == nil {
 		t.Errorf("a signed pack with an answer that proves nothing is good: %+v", p)
 	}
+}
+
+// A pack whose draw follows from a nonce proves it only if that nonce was the player's, and was to count then.
+func TestANonceOfAPackIsThePlayers(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		tamper func(r *players.NonceSet)
+		want   replay.State
+	}{
+		{"the player's", nil, replay.Holds},
+		{"another player's", func(r *players.NonceSet) { r.Player[0] ^= 1 }, replay.Open},
+		{"one that was set after the seed was made", nil, replay.Open},
+		{"one of a later epoch", func(r *players.NonceSet) { r.Epoch += 100 }, replay.Open},
+	} {
+		h := logtest.New(logtest.Config{Seed: 7, Step: 20 * time.Second})
+		who := []logtest.Player{h.Join(100_000)}
+		h.Play(who, 5)
+		h.TamperLeaf = func(_ uint64, leaf []byte) []byte { // the books hold what the house goes by
+			r := new(players.NonceSet)
+			if err := entry.Decode(leaf, r); err != nil {
+				t.Fatal(err)
+			}
+			if c.tamper != nil {
+				c.tamper(r)
+			}
+			leaf, err := entry.Append(nil, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return leaf
+		}
+		set := h.SetNonce(who[0])
+		h.TamperLeaf = nil
+		h.Play(who, 60)
+		index := h.Spin(who[0], 20)
+		h.Play(who, 60)
+		round := new(rounds.Settled)
+		if strings.Contains(c.name, "after the seed") {
+			nonce := new(players.NonceSet)
+			if err := entry.Decode(h.Leaf(set), nonce); err != nil {
+				t.Fatal(err)
+			}
+			set = h.Append(nonce)
+		}
+		if err := entry.Decode(h.Leaf(index), round); err != nil {
+			t.Fatal(err)
+		}
+		page := "<p>all is well</p>"
+		for _, at := range append(seedOf(h, round.Draw.Epoch), 0, round.Enabled, set, index) {
+			page += dispute.Answer(string(h.Answer(at)))
+		}
+		pack, err := dispute.Seal([]byte(page), dispute.Said{Origin: h.Origin(), Round: round.ID.String(), Index: index, Size: h.Size()}, h.SignExport)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := dispute.Check(pack, h.VKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Report.Verdict(); got != c.want {
+			t.Errorf("with a nonce that is %s the pack is %s: %+v", c.name, got, p.Report.Steps)
+		}
+	}
+}
+
+// seedOf are the entries of a seed epoch.
+func seedOf(h *logtest.House, n uint64) (list []uint64) {
+	for index := range h.Size() {
+		leaf := string(h.Leaf(index))
+		if strings.Contains(leaf, `"type":"seed.`) && strings.Contains(leaf, fmt.Sprintf(`"epoch":%d,`, n)) {
+			list = append(list, index)
+		}
+	}
+	return list
 }
 
 func FuzzCheck(f *testing.F) {
