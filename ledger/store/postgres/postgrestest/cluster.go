@@ -91,11 +91,12 @@ func newServer(t testing.TB) *Server {
 var ports atomic.Uint32
 
 // freePort finds a port that nobody listens on. It is below those that systems give to
-// connections that are made, or one of them could have it while a server is down.
+// connections that are made, or one of them could have it while a server is down. Tests
+// that look for ports of their own begin at the other end.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 1000 {
-		port := 10_000 + (os.Getpid()*37+int(ports.Add(1)))%22_000
+		port := 31_999 - (os.Getpid()*37+int(ports.Add(1)))%22_000
 		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 			l.Close()
 			return port
