@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"countroom/games/house"
 	"countroom/hardware/signer"
@@ -93,11 +92,7 @@ func TestAMachineTakesAKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.start(t)
-	for deadline := time.Now().Add(30 * time.Second); a.proven(ctx, "b", system.RoleExports, mine.Public) != nil; time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("in vain waited until b is given its key again")
-		}
-	}
+	await(t, "b is given its key again", func() bool { return a.proven(ctx, "b", system.RoleExports, mine.Public) == nil })
 }
 
 // What a machine has in files it gives to one that joins, wherever they are, and

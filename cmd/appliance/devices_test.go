@@ -318,7 +318,11 @@ func TestHouseWithSeedsSignedByATPM(t *testing.T) {
 	h.seat()
 	h.spin(6)
 	device.Stop()
-	if status := <-h.stops(); status != 503 {
+	status := <-h.stops()
+	for status == 201 { // the last round of the epoch in use was under way
+		status = <-h.stops()
+	}
+	if status != 503 {
 		t.Errorf("without the TPM: %d", status)
 	}
 	h.spins-- // nothing came of it

@@ -26,7 +26,7 @@ func TestATPMIsPulledOutDuringPlay(t *testing.T) {
 
 	stopped := func(when string) {
 		t.Helper()
-		for deadline := time.Now().Add(time.Minute); ; {
+		for deadline := time.Now().Add(5 * time.Minute); ; {
 			status, answer := h.post(h.session, fmt.Sprint("spin-", h.spins), "/v1/spins", `{"stake":20}`)
 			switch {
 			case status == 503 && answer["type"] == "/problems/entropy-failed" && answer["outcome"] == "not-accepted":
