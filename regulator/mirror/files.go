@@ -36,6 +36,11 @@ func lock(path string) (*os.File, error) {
 	return f, nil
 }
 
+// unlock gives the lock up by word: a child that this process is just starting may hold the file open for a moment longer.
+func unlock(f *os.File) error {
+	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
+}
+
 const newMark = "new-"
 
 // sweep removes what a process that was killed left half written.

@@ -150,7 +150,7 @@ func Open(ctx context.Context, cfg Config) (_ *Mirror, err error) {
 }
 
 // Close lets another process have the directory.
-func (m *Mirror) Close() error { return m.lock.Close() }
+func (m *Mirror) Close() error { return unlock(m.lock) }
 
 // Alarms is how many findings against what was served were made since Open.
 func (m *Mirror) Alarms() int { return m.alarms }

@@ -132,4 +132,6 @@ func (d *Directory) Write(line []byte) (int, error) {
 }
 
 // Close closes the journal.
-func (d *Directory) Close() error { return d.journal.Close() }
+func (d *Directory) Close() error {
+	return errors.Join(unix.Flock(int(d.journal.Fd()), unix.LOCK_UN), d.journal.Close()) // a child that is being started may hold it open
+}

@@ -47,8 +47,11 @@ func OpenDir(path string) (*Dir, error) {
 	return &Dir{path, lock}, nil
 }
 
-// Close lets others in.
-func (d *Dir) Close() error { return d.lock.Close() }
+// Close lets others in. It gives the lock up by word: a program that another part of this process is just starting may
+// hold the file open for a moment longer.
+func (d *Dir) Close() error {
+	return errors.Join(unix.Flock(int(d.lock.Fd()), unix.LOCK_UN), d.lock.Close())
+}
 
 // Place makes a delivery: a folder that write fills and, when that is content, gets its name at once with all that is
 // in it. A folder of that name must not be there.

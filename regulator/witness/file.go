@@ -111,7 +111,9 @@ func (f *file) write(msg []byte) error {
 }
 
 // Close closes the file and lets another witness have it.
-func (f *file) Close() error { return f.f.Close() }
+func (f *file) Close() error {
+	return errors.Join(unix.Flock(int(f.f.Fd()), unix.LOCK_UN), f.f.Close()) // a child that is being started may hold it open
+}
 
 func allZero(b []byte) bool {
 	for _, c := range b {

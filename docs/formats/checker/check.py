@@ -4,6 +4,7 @@
     check.py receipt FILE --vkey FILE [--history FILE] [--leaf FILE]
     check.py log URL|DIR --vkey FILE [--token FILE] [--known FILE...] [--secret FILE...] [--json]
     check.py export FILE --vkey FILE [--history FILE]
+    check.py vault DIR --log URL|DIR --vkey FILE [--history FILE] [--token FILE]
     check.py subjects FILE --log DIR --vkey FILE
     check.py seed open URL|DIR|FILE --key FILE... --out FILE [--vkey FILE] [--epoch N]
 
@@ -19,13 +20,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import canonical
+import deliveries
 import disclosures
 import escrow
 import exports
 import records
 import tlog
 from books import Books, Finding, Restore
+from databank import Databank
 from ring import Receipts, Ring, answers
+from safe import Safe
 
 HOLDS, EVIDENCE, UNCHECKED = 0, 1, 2
 
@@ -366,7 +370,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     seed.add_argument("--vkey", metavar="FILE", help="the house's verifier key, with a log or an answer")
     seed.add_argument("--token", metavar="FILE", help="bearer token of a regulator or auditor")
     seed.add_argument("--epoch", metavar="N", type=int, help="the epoch, with a log")
-    for command in (receipt, export):
+    vault = commands.add_parser("vault", help="hold an authority's vault against its log")
+    vault.add_argument("vault", metavar="DIR")
+    vault.add_argument("--log", metavar="URL|DIR", required=True, help="the log that the vault is of")
+    vault.add_argument("--vkey", metavar="FILE", required=True, help="the house's verifier key")
+    vault.add_argument("--token", metavar="FILE", help="bearer token of a regulator or auditor")
+    for command in (receipt, export, vault):
         command.add_argument("--history", metavar="FILE", help="what leads from the key to those that came after it")
     for command in (receipt, log):
         command.add_argument("--vkey", metavar="FILE", required=True, help="the house's verifier key")
@@ -405,6 +414,19 @@ def check_export(options: argparse.Namespace) -> int:
         print(json.dumps({"rule": err.rule, "evidence": err.evidence, "why": str(err)[:500]}))
         return EVIDENCE if err.evidence else UNCHECKED
     print(json.dumps(asdict(found)))
+    return HOLDS
+
+
+def check_vault(options: argparse.Namespace) -> int:
+    """Holds an authority's vault against its log."""
+    vault = Path(options.vault)
+    log = deliveries.Log(_source(options, options.log), _ring(options))
+    kind = Databank if any(path.name.startswith("delivery-") for path in vault.iterdir()) else Safe
+    try:
+        print(json.dumps(kind(log, vault).check()))
+    except deliveries.Difference as err:
+        print(json.dumps({"rule": err.rule, "where": err.where, "expected": err.expected[:500], "found": err.found[:500]}))
+        return EVIDENCE
     return HOLDS
 
 
@@ -492,8 +514,10 @@ def main(arguments: list[str]) -> int:
             return check_subjects(options)
         if options.command == "seed":
             return open_seed(options)
+        if options.command == "vault":
+            return check_vault(options)
         report = run(options)
-    except (OSError, ValueError, NotChecked, records.UnknownType, tlog.NotSigned) as err:
+    except (OSError, ValueError, NotChecked, records.UnknownType, tlog.NotSigned, tlog.Unavailable) as err:
         print(f"not checked: {err}", file=sys.stderr)
         return UNCHECKED
     print_report(report, options.json)
