@@ -383,7 +383,10 @@ func TestAnswersThatAreNeverRead(t *testing.T) {
 
 // HTTP/2 streams that are opened and reset as fast as can be (CVE-2023-44487).
 func TestRapidReset(t *testing.T) {
-	s := besiege(t, true)
+	// A handshake under attack takes its time, which these limits bound, too.
+	s := besiege(t, true, func(h *http.Server) {
+		h.ReadHeaderTimeout, h.ReadTimeout, h.WriteTimeout = 5*time.Minute, 5*time.Minute, 5*time.Minute
+	})
 	if r, err := s.server.Client().Get(s.server.URL + "/livez"); err != nil || r.ProtoMajor != 2 {
 		t.Fatalf("%v, %v: expected HTTP/2", r, err)
 	}
