@@ -41,6 +41,7 @@ var shown = map[string]struct {
 	"house.ErrMoving":           {house.ErrMoving, "vault-moving", 503},
 	"house.ErrAttributes":       {house.ErrAttributes, "too-many-attributes", 409},
 	"house.ErrNotClosed":        {house.ErrNotClosed, "internal-error", 500}, // of commands on the machine itself
+	"house.ErrNotEmpty":         {house.ErrNotEmpty, "internal-error", 500},
 	"house.ErrGameState":        {house.ErrGameState, "game-unchanged", 409},
 	"players.ErrUnknownPlayer":  {players.ErrUnknownPlayer, "unknown-player", 404},
 	"players.ErrSuspended":      {players.ErrSuspended, "player-suspended", 409},
