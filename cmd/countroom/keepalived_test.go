@@ -33,7 +33,7 @@ ip addr add 10.20.0.11/24 dev eth0
 ip link set eth0 up
 ip link set eth1 up
 has() { ip -brief address show dev eth0 | grep -q 10.20.0.10; }
-await() { n=0; until "$@"; do n=$((n+1)); [ $n -lt 300 ] || { echo "in vain: $*"; cat log; exit 1; }; sleep 0.1; done; }
+await() { n=0; until "$@"; do n=$((n+1)); [ $n -lt 3000 ] || { echo "in vain: $*"; cat log; exit 1; }; sleep 0.1; done; }
 hasnt() { ! has; }
 COUNTROOM_TEST_BALANCER=127.0.0.1:8000 "$1" & balancer=$!
 setsid keepalived --dont-fork --log-console --pid=k.pid --vrrp_pid=v.pid --checkers_pid=c.pid --use-file="$2" >log 2>&1 & keepalived=$!

