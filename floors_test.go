@@ -29,7 +29,7 @@ var floors = map[string]int{
 
 	"cmd": 4,
 	// Support for tests, which starts the real thing.
-	"games/house/housetest": 4, "ledger/book/booktest": 4, "ledger/dsse/cosigntest": 4, "regulator/mirror/stock/stocktest": 4,
+	"api/browsertest": 4, "games/house/housetest": 4, "ledger/book/booktest": 4, "ledger/dsse/cosigntest": 4, "regulator/mirror/stock/stocktest": 4,
 }
 
 // sideways are the arrows within a floor that lead out of a family (the first

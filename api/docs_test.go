@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,20 +15,15 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"countroom/api/browsertest"
 	"countroom/games/house/housetest"
 
 	"github.com/chromedp/cdproto/accessibility"
-	"github.com/chromedp/cdproto/audits"
 	cdpbrowser "github.com/chromedp/cdproto/browser"
-	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -162,118 +156,32 @@ func example(parameter string) string {
 	return at(document, "components", "parameters", parameter, "example").(string)
 }
 
-// browser is a tab that notes what a page asks for and complains of.
+// browser is a tab that shows a house's reference.
 type browser struct {
-	t   *testing.T
-	ctx context.Context
+	*browsertest.Tab
 	url string
-
-	mu       sync.Mutex
-	asked    []string
-	complain []string
 }
 
 func browse(t *testing.T) *browser {
 	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Fatal("chromium is not installed: make deps")
-	}
-	h := housetest.Open(t, t.TempDir())
-	server := httptest.NewServer(New(h.House, Options{}))
+	server := httptest.NewServer(New(housetest.Open(t, t.TempDir()).House, Options{}))
 	t.Cleanup(server.Close)
-	// Its files are where chromedp puts them and knows how to remove them: processes of
-	// the browser that outlive it for a moment would have a test's own folder fail.
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	b := &browser{t: t, ctx: ctx, url: server.URL}
-	if err := chromedp.Listen(ctx, b.note); err != nil {
-		t.Fatal(err)
-	}
-	call(b, audits.Enable, cdp.Empty{})
-	return b
-}
-
-// note is told every event of the tab.
-func (b *browser) note(event any) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch e := event.(type) {
-	case *network.EventRequestWillBeSent:
-		b.asked = append(b.asked, e.Request.URL)
-	case *runtime.EventExceptionThrown:
-		b.complain = append(b.complain, "exception: "+e.ExceptionDetails.Text)
-	case *runtime.EventConsoleAPICalled:
-		b.complain = append(b.complain, fmt.Sprintf("console.%s", e.Type))
-	case *log.EventEntryAdded:
-		b.complain = append(b.complain, fmt.Sprintf("%s: %s", e.Entry.Source, e.Entry.Text))
-	case *audits.EventIssueAdded:
-		if g := e.Issue.Details.GenericIssueDetails; g != nil && g.ErrorType == audits.GenericIssueErrorTypeNavigationEntryMarkedSkippable {
-			return // the tests lead it about without a hand at the mouse
-		}
-		details, err := json.Marshal(e.Issue.Details)
-		b.complain = append(b.complain, fmt.Sprintf("%s: %s %v", e.Issue.Code, details, err))
-	}
-}
-
-// heard returns what the tab noted since it was asked last.
-func (b *browser) heard() (asked, complaints []string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	asked, complaints = b.asked, b.complain
-	b.asked, b.complain = nil, nil
-	return asked, complaints
-}
-
-func (b *browser) do(steps ...chromedp.Action[chromedp.Void]) {
-	b.t.Helper()
-	if err := chromedp.Do(b.ctx, steps...); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-// call sends a command of the DevTools protocol.
-func call[P, R any](b *browser, command cdp.Command[P, R], params P) R {
-	b.t.Helper()
-	r, err := chromedp.Call(b.ctx, command, params)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return r
-}
-
-// eval returns the value of an expression in the page.
-func eval[T any](b *browser, js string) T {
-	b.t.Helper()
-	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](js, chromedp.EvalAwaitPromise))
-	if err != nil {
-		b.t.Fatalf("%.200s: %v", js, err)
-	}
-	return v
+	return &browser{browsertest.Open(t), server.URL}
 }
 
 // none demands that an expression finds nothing.
 func (b *browser) none(what, js string) {
-	b.t.Helper()
-	if found := eval[[]string](b, js); len(found) != 0 {
-		b.t.Errorf("%s: %q", what, found[:min(len(found), 10)])
+	b.T.Helper()
+	if found := browsertest.Eval[[]string](b.Tab, js); len(found) != 0 {
+		b.T.Errorf("%s: %q", what, found[:min(len(found), 10)])
 	}
 }
 
 // show loads the page anew, in a window of a width, in a color scheme.
 func (b *browser) show(width int64, scheme string) {
-	b.t.Helper()
-	b.scheme(scheme)
-	b.do(chromedp.EmulateViewport(width, 800), chromedp.Navigate("about:blank"), chromedp.Navigate(b.url+"/docs"))
-}
-
-func (b *browser) scheme(name string) {
-	b.t.Helper()
-	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}})
+	b.T.Helper()
+	b.Scheme(scheme)
+	b.Do(chromedp.EmulateViewport(width, 800), chromedp.Navigate("about:blank"), chromedp.Navigate(b.url+"/docs"))
 }
 
 // faint lists texts whose contrast to what is behind them is below 4.5 (WCAG
@@ -350,7 +258,7 @@ func TestTheDocsInABrowser(t *testing.T) {
 		{"asked this server only, and the browser complains of nothing", docsWereQuiet},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b.t = t
+			b.T = t
 			c.test(t, b)
 		})
 	}
@@ -359,7 +267,7 @@ func TestTheDocsInABrowser(t *testing.T) {
 // docsWereQuiet looks at all that the tests before it caused.
 func docsWereQuiet(t *testing.T, b *browser) {
 	b.show(1280, "light")
-	asked, complaints := b.heard()
+	asked, complaints := b.Heard()
 	own := map[string]int{}
 	for _, a := range asked {
 		path, ours := strings.CutPrefix(a, b.url)
@@ -375,23 +283,23 @@ func docsWereQuiet(t *testing.T, b *browser) {
 		t.Errorf("the browser complains: %q", complaints)
 	}
 	// That silence means something: each of these is noticed.
-	eval[any](b, `document.body.insertAdjacentHTML("beforeend", "<i id=planted style='color:red'>x</i><img src='http://other.invalid/x.png'>"); null`)
-	eval[any](b, `fetch("http://other.invalid/").catch(() => null)`)
+	browsertest.Eval[any](b.Tab, `document.body.insertAdjacentHTML("beforeend", "<i id=planted style='color:red'>x</i><img src='http://other.invalid/x.png'>"); null`)
+	browsertest.Eval[any](b.Tab, `fetch("http://other.invalid/").catch(() => null)`)
 	var all string
 	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); {
-		_, complaints = b.heard()
+		_, complaints = b.Heard()
 		all += strings.Join(complaints, "\n")
 		if strings.Contains(all, "style-src") && strings.Contains(all, "img-src") && strings.Contains(all, "connect-src") {
 			break
 		}
-		eval[any](b, `new Promise((done) => setTimeout(done, 20))`)
+		browsertest.Eval[any](b.Tab, `new Promise((done) => setTimeout(done, 20))`)
 	}
 	for _, directive := range []string{"style-src", "img-src", "connect-src"} {
 		if !strings.Contains(all, directive) {
 			t.Errorf("a breach of %s is not noticed: %s", directive, all)
 		}
 	}
-	if color := eval[string](b, `getComputedStyle(document.getElementById("planted")).color`); color == "rgb(255, 0, 0)" {
+	if color := browsertest.Eval[string](b.Tab, `getComputedStyle(document.getElementById("planted")).color`); color == "rgb(255, 0, 0)" {
 		t.Error("the policy lets inline style in")
 	}
 }
@@ -402,7 +310,7 @@ func docsAreComplete(t *testing.T, b *browser) {
 		Path, Method, Text, Curl string
 		Answers                  []string
 	}
-	sections := eval[map[string]section](b, `Object.fromEntries([...document.querySelectorAll("article.call")].map((a) => [a.getAttribute("aria-labelledby").replace("call-", ""), {
+	sections := browsertest.Eval[map[string]section](b.Tab, `Object.fromEntries([...document.querySelectorAll("article.call")].map((a) => [a.getAttribute("aria-labelledby").replace("call-", ""), {
 		Path: a.querySelector(".path").textContent, Method: a.querySelector(".method").textContent, Text: a.textContent, Curl: a.querySelector(".curl").textContent,
 		Answers: [...a.querySelectorAll(".answer > summary > .status")].map((s) => s.textContent),
 	}]))`)
@@ -431,7 +339,7 @@ func docsAreComplete(t *testing.T, b *browser) {
 	for name := range at(document, "components", "schemas").(map[string]any) {
 		b.none("the schema "+name, fmt.Sprintf(`document.getElementById("schema-%s") ? [] : ["is not there"]`, name))
 	}
-	text := eval[string](b, `document.querySelector("main").textContent`)
+	text := browsertest.Eval[string](b.Tab, `document.querySelector("main").textContent`)
 	for _, p := range problems {
 		b.none("the problem "+p.name, fmt.Sprintf(`document.querySelector("#problem-%s a[href='/problems/%[1]s']") ? [] : ["is not there"]`, p.name))
 		if !strings.Contains(text, p.title) || !strings.Contains(text, p.about) {
@@ -445,7 +353,7 @@ func docsAreComplete(t *testing.T, b *browser) {
 
 func docsContentsLead(t *testing.T, b *browser) {
 	b.show(1280, "light")
-	links := eval[[]string](b, `[...document.querySelectorAll("#contents a")].map((a) => a.hash)`)
+	links := browsertest.Eval[[]string](b.Tab, `[...document.querySelectorAll("#contents a")].map((a) => a.hash)`)
 	for id := range operations() {
 		if !slices.Contains(links, "#call-"+id) {
 			t.Errorf("%s is not in the contents", id)
@@ -470,9 +378,9 @@ func docsContentsLead(t *testing.T, b *browser) {
 // spinAtTop is how far below the window's top the call of a spin is once it is led to, or
 // when that takes too long: a browser scrolls with its next frame.
 func (b *browser) spinAtTop() (top float64) {
-	b.t.Helper()
+	b.T.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		top = eval[float64](b, `document.getElementById("call-spin").getBoundingClientRect().top`)
+		top = browsertest.Eval[float64](b.Tab, `document.getElementById("call-spin").getBoundingClientRect().top`)
 		if top >= 40 && top <= 200 || time.Now().After(deadline) {
 			return top
 		}
@@ -485,7 +393,7 @@ func docsByKeyboard(t *testing.T, b *browser) {
 		Inside        bool
 	}
 	here := func() focus {
-		return eval[focus](b, `(() => {
+		return browsertest.Eval[focus](b.Tab, `(() => {
 			const e = document.activeElement, s = getComputedStyle(e), r = e.getBoundingClientRect();
 			return {Href: e.getAttribute("href") || e.tagName, Outline: s.outlineStyle + " " + s.outlineWidth, Inside: r.bottom > 0 && r.top < innerHeight && r.right > 0 && r.left < innerWidth};
 		})()`)
@@ -494,14 +402,14 @@ func docsByKeyboard(t *testing.T, b *browser) {
 		b.show(width, "light")
 		var reached []string
 		for range 120 {
-			b.do(chromedp.KeyEvent(kb.Tab))
+			b.Do(chromedp.KeyEvent(kb.Tab))
 			f := here()
 			reached = append(reached, f.Href)
 			if f.Outline != "solid 3px" || !f.Inside {
 				t.Errorf("%d px: the focus at %s cannot be seen: %+v", width, f.Href, f)
 			}
-			if f.Href == "SUMMARY" && eval[bool](b, `!document.activeElement.parentElement.open && document.activeElement.closest("nav") !== null`) {
-				b.do(chromedp.KeyEvent(kb.Enter))
+			if f.Href == "SUMMARY" && browsertest.Eval[bool](b.Tab, `!document.activeElement.parentElement.open && document.activeElement.closest("nav") !== null`) {
+				b.Do(chromedp.KeyEvent(kb.Enter))
 			}
 			if f.Href == "#call-spin" {
 				break
@@ -510,14 +418,14 @@ func docsByKeyboard(t *testing.T, b *browser) {
 		if reached[0] != "#main" || !slices.Contains(reached, "#call-createPlayer") || !slices.Contains(reached, "INPUT") || reached[len(reached)-1] != "#call-spin" {
 			t.Fatalf("%d px: the tab key reaches %q", width, reached)
 		}
-		b.do(chromedp.KeyEvent(kb.Enter))
+		b.Do(chromedp.KeyEvent(kb.Enter))
 		if top := b.spinAtTop(); top < 40 || top > 200 {
 			t.Errorf("%d px: Enter leads to %v below the top", width, top)
 		}
 	}
 	b.show(1280, "light")
-	b.do(chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Enter))
-	skipped := func() bool { return eval[string](b, `document.activeElement.id`) == "main" }
+	b.Do(chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Enter))
+	skipped := func() bool { return browsertest.Eval[string](b.Tab, `document.activeElement.id`) == "main" }
 	for deadline := time.Now().Add(time.Minute); !skipped() && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -528,7 +436,7 @@ func docsByKeyboard(t *testing.T, b *browser) {
 
 func docsLandmarks(t *testing.T, b *browser) {
 	b.show(1280, "light")
-	tree := call(b, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{Depth: new(int64(6))}) // deeper is what stands in the chapters
+	tree := browsertest.Call(b.Tab, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{Depth: new(int64(6))}) // deeper is what stands in the chapters
 	value := func(v *accessibility.Value) (s string) {
 		if v != nil && json.Unmarshal(v.Value, &s) != nil {
 			return "" // a role or name is a string
@@ -573,28 +481,28 @@ func docsLandmarks(t *testing.T, b *browser) {
 func docsLooks(t *testing.T, b *browser) {
 	b.show(1280, "light")
 	for _, width := range []int64{1920, 1280, 1024, 768, 360} {
-		b.do(chromedp.EmulateViewport(width, 800))
+		b.Do(chromedp.EmulateViewport(width, 800))
 		b.none(fmt.Sprintf("%d px: what sticks out", width), wide)
 		if width != 1280 && width != 360 {
 			continue
 		}
 		for scheme, want := range map[string]string{"light": "rgb(255, 255, 255)", "dark": "rgb(14, 19, 24)"} {
-			b.scheme(scheme)
-			if back := eval[string](b, `getComputedStyle(document.body).backgroundColor`); back != want {
+			b.Scheme(scheme)
+			if back := browsertest.Eval[string](b.Tab, `getComputedStyle(document.body).backgroundColor`); back != want {
 				t.Errorf("%s: the page is %s", scheme, back)
 			}
-			if got := eval[contrast](b, faint); got.Looked < 1000 || len(got.Faint) != 0 {
+			if got := browsertest.Eval[contrast](b.Tab, faint); got.Looked < 1000 || len(got.Faint) != 0 {
 				t.Errorf("%s, %d px: of %d texts these are faint: %q", scheme, width, got.Looked, got.Faint)
 			}
 		}
 	}
-	b.scheme("dark")
+	b.Scheme("dark")
 	// That the measures measure.
-	eval[any](b, `document.querySelector("h1").style.cssText = "color: #333; min-width: 3000px"; null`)
-	if got := eval[contrast](b, faint); len(got.Faint) != 1 {
+	browsertest.Eval[any](b.Tab, `document.querySelector("h1").style.cssText = "color: #333; min-width: 3000px"; null`)
+	if got := browsertest.Eval[contrast](b.Tab, faint); len(got.Faint) != 1 {
 		t.Errorf("dark grey on black is not found faint: %q", got.Faint)
 	}
-	if out := eval[[]string](b, wide); len(out) == 0 {
+	if out := browsertest.Eval[[]string](b.Tab, wide); len(out) == 0 {
 		t.Error("a heading of 3000 pixels does not stick out")
 	}
 }
@@ -602,18 +510,18 @@ func docsLooks(t *testing.T, b *browser) {
 func docsFilter(t *testing.T, b *browser) {
 	b.show(1280, "light")
 	visible := func() []string {
-		return eval[[]string](b, `[...document.querySelectorAll("#contents li a")].filter((a) => a.checkVisibility()).map((a) => a.hash)`)
+		return browsertest.Eval[[]string](b.Tab, `[...document.querySelectorAll("#contents li a")].filter((a) => a.checkVisibility()).map((a) => a.hash)`)
 	}
 	all := visible()
 	for _, c := range []struct{ typed, said, found string }{{"overloaded", "1 entry", "#problem-overloaded"}, {"post /v1/spins", "1 entry", "#call-spin"}, {"no such thing", "0 entries", ""}} {
-		b.do(chromedp.SendKeys(chromedp.ID("filter"), c.typed))
+		b.Do(chromedp.SendKeys(chromedp.ID("filter"), c.typed))
 		if got := strings.Join(visible(), " "); got != c.found {
 			t.Errorf("%s is found at %q", c.typed, got)
 		}
-		if said := eval[string](b, `document.getElementById("found").textContent`); said != c.said {
+		if said := browsertest.Eval[string](b.Tab, `document.getElementById("found").textContent`); said != c.said {
 			t.Errorf("%s: it says %q", c.typed, said)
 		}
-		b.do(chromedp.KeyEvent(strings.Repeat(kb.Backspace, len(c.typed))))
+		b.Do(chromedp.KeyEvent(strings.Repeat(kb.Backspace, len(c.typed))))
 	}
 	if got := visible(); len(got) < 80 || !slices.Equal(got, all) {
 		t.Errorf("without a filter %d of %d entries are shown", len(got), len(all))
@@ -622,17 +530,17 @@ func docsFilter(t *testing.T, b *browser) {
 
 func docsCopy(t *testing.T, b *browser) {
 	b.show(1280, "light")
-	_, err := chromedp.CallBrowser(b.ctx, cdpbrowser.SetPermission, cdpbrowser.SetPermissionParams{
+	_, err := chromedp.CallBrowser(b.Ctx, cdpbrowser.SetPermission, cdpbrowser.SetPermissionParams{
 		Origin: b.url, Permission: &cdpbrowser.PermissionDescriptor{Name: "clipboard-read"}, Setting: cdpbrowser.PermissionSettingGranted,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.do(chromedp.Click(chromedp.CSS(".guide .copy")))
+	b.Do(chromedp.Click(chromedp.CSS(".guide .copy")))
 	// The page copies when it comes to it.
 	got, want := "", "cd DIR\nexport HOUSE="+b.url+"\n"
 	for deadline := time.Now().Add(time.Minute); !strings.HasPrefix(got, want) && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		got = eval[string](b, `navigator.clipboard.readText()`)
+		got = browsertest.Eval[string](b.Tab, `navigator.clipboard.readText()`)
 	}
 	if !strings.HasPrefix(got, want) {
 		t.Errorf("copied is %q", got)
@@ -640,17 +548,17 @@ func docsCopy(t *testing.T, b *browser) {
 }
 
 func docsWithoutScript(t *testing.T, b *browser) {
-	call(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
-	defer call(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{})
+	browsertest.Call(b.Tab, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	defer browsertest.Call(b.Tab, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{})
 	for _, width := range []int64{360, 1280} {
 		b.show(width, "light")
 		b.none("what only script can do", `[...document.querySelectorAll(".copy, .filter")].filter((e) => e.checkVisibility()).map((e) => e.className)`)
-		links := eval[int](b, `[...document.querySelectorAll("#contents li a")].filter((a) => a.checkVisibility({contentVisibilityAuto: true})).length`)
+		links := browsertest.Eval[int](b.Tab, `[...document.querySelectorAll("#contents li a")].filter((a) => a.checkVisibility({contentVisibilityAuto: true})).length`)
 		if width == 1280 && links < 80 {
 			t.Errorf("on a wide screen %d entries of the contents are shown", links)
 		}
 		if width == 360 {
-			b.do(chromedp.Click(chromedp.CSS("#contents summary")), chromedp.Click(chromedp.CSS("#contents a[href='#call-spin']")))
+			b.Do(chromedp.Click(chromedp.CSS("#contents summary")), chromedp.Click(chromedp.CSS("#contents a[href='#call-spin']")))
 			if top := b.spinAtTop(); top < 40 || top > 200 {
 				t.Errorf("the contents lead to %v below the top", top)
 			}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"countroom/api/browsertest"
 	"countroom/ledger/tlog"
 
 	"github.com/chromedp/cdproto/network"
@@ -51,7 +52,7 @@ func TestInABrowser(t *testing.T) {
 		{"asked this server only, and the browser complains of nothing", quiet},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b.t = t
+			b.T = t
 			c.test(t, b)
 		})
 	}
@@ -68,8 +69,8 @@ func playerChecks(t *testing.T, b *browser, proven, fresh uint64) {
 	if r.Verdict != "holds" || len(r.Steps) != 8 {
 		t.Fatalf("a good receipt: %+v", r)
 	}
-	t.Logf("checked in %.1f ms, again in %.1f", r.Milliseconds, eval[[]float64](b, `Array.from({length: 8}, () => { const start = performance.now(); countroom.check(document.querySelector("#vkey").value, document.querySelector("#paste").value, ""); return performance.now() - start; })`))
-	if cells := eval[int](b, `document.querySelectorAll("[data-report] table.reels td").length`); cells < 15 {
+	t.Logf("checked in %.1f ms, again in %.1f", r.Milliseconds, browsertest.Eval[[]float64](b.Tab, `Array.from({length: 8}, () => { const start = performance.now(); countroom.check(document.querySelector("#vkey").value, document.querySelector("#paste").value, ""); return performance.now() - start; })`))
+	if cells := browsertest.Eval[int](b.Tab, `document.querySelectorAll("[data-report] table.reels td").length`); cells < 15 {
 		t.Errorf("%d cells of reels are shown", cells)
 	}
 	// The key was pinned: it is there after the page is loaded again.
@@ -126,20 +127,20 @@ func offline(t *testing.T, b *browser, index uint64) {
 	b.signIn()
 	b.open(fmt.Sprintf("/regulator/entries/%d", index))
 	none := network.EmulateNetworkConditionsByRuleParams{MatchedNetworkConditions: []*network.Conditions{{URLPattern: "", Latency: 0, DownloadThroughput: -1, UploadThroughput: -1, Offline: true}}}
-	call(b, network.EmulateNetworkConditionsByRule, none)
-	if reached := eval[bool](b, `fetch("/verify/icon.svg", {cache: "no-store"}).then(() => true, () => false)`); reached {
+	browsertest.Call(b.Tab, network.EmulateNetworkConditionsByRule, none)
+	if reached := browsertest.Eval[bool](b.Tab, `fetch("/verify/icon.svg", {cache: "no-store"}).then(() => true, () => false)`); reached {
 		t.Error("the network is not cut")
 	}
 	if r := b.check(); r.Verdict != "holds" || len(r.Steps) != 8 {
 		t.Errorf("without a network: %+v", r)
 	}
 	// A house that shows another entry than it signed is caught by its reader.
-	eval[any](b, `document.getElementById("answer").textContent = document.getElementById("answer").textContent.replace('"payout":{"amount":', '"payout":{"amount":9'); null`)
+	browsertest.Eval[any](b.Tab, `document.getElementById("answer").textContent = document.getElementById("answer").textContent.replace('"payout":{"amount":', '"payout":{"amount":9'); null`)
 	if r := b.check(); r.Verdict != "fails" || r.state("The entry is in the log") != "fails" {
 		t.Errorf("a page that shows another payout: %+v", r)
 	}
-	call(b, network.EmulateNetworkConditionsByRule, network.EmulateNetworkConditionsByRuleParams{MatchedNetworkConditions: []*network.Conditions{}})
-	b.heard() // it complains of the network that was cut
+	browsertest.Call(b.Tab, network.EmulateNetworkConditionsByRule, network.EmulateNetworkConditionsByRuleParams{MatchedNetworkConditions: []*network.Conditions{}})
+	b.Heard() // it complains of the network that was cut
 }
 
 func checkpoints(t *testing.T, b *browser, early string) {
@@ -167,15 +168,15 @@ func checkpoints(t *testing.T, b *browser, early string) {
 func keyboard(t *testing.T, b *browser) {
 	for _, path := range []string{"/verify", "/regulator/", "/regulator/search", "/regulator/entries/2", "/regulator/consistency"} {
 		b.open(path)
-		want := eval[int](b, `[...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")].filter((e) => e.checkVisibility() && !e.disabled && e.tabIndex >= 0).length`)
-		got := eval[int](b, `(() => { document.body.focus(); globalThis.reached = new Set(); globalThis.unseen = []; document.addEventListener("focusin", (e) => { reached.add(e.target); if (getComputedStyle(e.target).outlineStyle === "none") unseen.push(e.target.outerHTML.slice(0, 80)); }); return 0; })()`)
+		want := browsertest.Eval[int](b.Tab, `[...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")].filter((e) => e.checkVisibility() && !e.disabled && e.tabIndex >= 0).length`)
+		got := browsertest.Eval[int](b.Tab, `(() => { document.body.focus(); globalThis.reached = new Set(); globalThis.unseen = []; document.addEventListener("focusin", (e) => { reached.add(e.target); if (getComputedStyle(e.target).outlineStyle === "none") unseen.push(e.target.outerHTML.slice(0, 80)); }); return 0; })()`)
 		for range 4*want + 20 { // fields of date and time have several parts
-			b.do(chromedp.KeyEvent("\t"))
-			if got = eval[int](b, `reached.size`); got >= want {
+			b.Do(chromedp.KeyEvent("\t"))
+			if got = browsertest.Eval[int](b.Tab, `reached.size`); got >= want {
 				break
 			}
 		}
-		if unseen := eval[[]string](b, `unseen`); got < want || len(unseen) != 0 {
+		if unseen := browsertest.Eval[[]string](b.Tab, `unseen`); got < want || len(unseen) != 0 {
 			t.Errorf("%s: the keyboard reaches %d of %d, without a mark %q", path, got, want, unseen)
 		}
 		for what, js := range map[string]string{
@@ -184,7 +185,7 @@ func keyboard(t *testing.T, b *browser) {
 			"more than one h1":       `[...document.querySelectorAll("h1")].slice(1).map((e) => e.textContent)`,
 			"an id twice":            `[...document.querySelectorAll("[id]")].map((e) => e.id).filter((id, i, all) => all.indexOf(id) !== i)`,
 		} {
-			if found := eval[[]string](b, js); len(found) != 0 {
+			if found := browsertest.Eval[[]string](b.Tab, js); len(found) != 0 {
 				t.Errorf("%s has %s: %q", path, what, found)
 			}
 		}
@@ -229,7 +230,7 @@ func looks(t *testing.T, b *browser, index uint64) {
 		for _, scheme := range []string{"light", "dark"} {
 			for _, width := range []int64{1280, 360} {
 				b.look(width, scheme)
-				if found := eval[[]string](b, faint); len(found) != 0 {
+				if found := browsertest.Eval[[]string](b.Tab, faint); len(found) != 0 {
 					t.Errorf("%s, %s, %d wide: %q", path, scheme, width, found[:min(len(found), 8)])
 				}
 			}
@@ -239,7 +240,7 @@ func looks(t *testing.T, b *browser, index uint64) {
 
 // quiet looks at all that the tests before it caused.
 func quiet(t *testing.T, b *browser) {
-	asked, complaints := b.heard()
+	asked, complaints := b.Heard()
 	if !slices.Contains(asked, b.w.url+"/verify/replay.wasm") {
 		t.Errorf("the checking program was not asked for: %q", asked)
 	}
@@ -253,17 +254,17 @@ func quiet(t *testing.T, b *browser) {
 	}
 	// That silence means something: each of these is noticed.
 	b.open("/regulator/")
-	eval[any](b, `document.body.insertAdjacentHTML("beforeend", "<i style='color:red'>x</i><img src='http://other.invalid/x.png' onerror='globalThis.broken=1'>"); null`)
-	eval[any](b, `fetch("http://other.invalid/").catch(() => null)`)
-	if ran := eval[bool](b, `new Promise((done) => { const s = document.createElement("script"); s.textContent = "globalThis.broken = 1"; document.body.append(s); setTimeout(() => done(globalThis.broken === 1), 50); })`); ran {
+	browsertest.Eval[any](b.Tab, `document.body.insertAdjacentHTML("beforeend", "<i style='color:red'>x</i><img src='http://other.invalid/x.png' onerror='globalThis.broken=1'>"); null`)
+	browsertest.Eval[any](b.Tab, `fetch("http://other.invalid/").catch(() => null)`)
+	if ran := browsertest.Eval[bool](b.Tab, `new Promise((done) => { const s = document.createElement("script"); s.textContent = "globalThis.broken = 1"; document.body.append(s); setTimeout(() => done(globalThis.broken === 1), 50); })`); ran {
 		t.Error("script in a page runs")
 	}
-	if ran := eval[string](b, `(() => { try { return (0, eval)("'ran'"); } catch (e) { return e.name; } })()`); ran == "ran" {
+	if ran := browsertest.Eval[string](b.Tab, `(() => { try { return (0, eval)("'ran'"); } catch (e) { return e.name; } })()`); ran == "ran" {
 		t.Log("eval runs from the debugger, which is above the policy")
 	}
 	var all string
 	b.w.until("the browser's complaints", func() bool {
-		_, c := b.heard()
+		_, c := b.Heard()
 		all += strings.Join(c, "\n")
 		return strings.Contains(all, "style-src") && strings.Contains(all, "img-src") && strings.Contains(all, "connect-src") && strings.Contains(all, "script-src")
 	})

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"countroom/api/browsertest"
 	"countroom/games/house"
 	"countroom/games/house/housetest"
 	"countroom/ledger"
@@ -118,17 +119,17 @@ func TestADisputeIsAnsweredByOneFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := browse(t, w)
-	b.do(chromedp.Navigate("file://" + name))
-	if family := eval[string](b, `getComputedStyle(document.querySelector("td.lit, .pairs, h1")).lineHeight`); family == "normal" {
+	b.Do(chromedp.Navigate("file://" + name))
+	if family := browsertest.Eval[string](b.Tab, `getComputedStyle(document.querySelector("td.lit, .pairs, h1")).lineHeight`); family == "normal" {
 		t.Error("the pack is shown without its style")
 	}
-	if n := eval[int](b, `document.querySelectorAll("table.reels td").length`); n < 15 {
+	if n := browsertest.Eval[int](b.Tab, `document.querySelectorAll("table.reels td").length`); n < 15 {
 		t.Errorf("%d cells of reels", n)
 	}
 	for _, scheme := range []string{"light", "dark"} {
 		for _, width := range []int64{1000, 360} {
 			b.look(width, scheme)
-			for _, f := range eval[[]string](b, faint) {
+			for _, f := range browsertest.Eval[[]string](b.Tab, faint) {
 				if !strings.HasPrefix(f, "sticks out") { // tables
 					t.Errorf("%s, %d wide: %s", scheme, width, f)
 				}
@@ -141,7 +142,7 @@ func TestADisputeIsAnsweredByOneFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	asked, complaints := b.heard()
+	asked, complaints := b.Heard()
 	if len(asked) != 1 || len(complaints) != 0 {
 		t.Errorf("the pack asks for %q, and the browser complains of %q", asked, complaints)
 	}
