@@ -484,3 +484,47 @@ func FuzzAnswers(f *testing.F) {
 		}
 	})
 }
+
+// A leaf that is changed after it was compared is found while the house goes on, so that
+// the stock Trillian never has all that the mirror has.
+func TestALeafIsComparedAgainWhileTheHousePlays(t *testing.T) {
+	l := newLiar()
+	w := newWorld(t, l, 6, 50)
+	f := w.feeder(0)
+	w.all(f)
+	for range 3 {
+		w.play(1)
+		if err := f.Round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.mu.Lock()
+	l.leaves[7] = append(bytes.Clone(l.leaves[7]), ' ')
+	l.mu.Unlock()
+	// Its tree still has the root that it had.
+	l.lie("GetLatestSignedLogRoot", func(proto.Message) (proto.Message, error) {
+		return rootOf(w.hashes(l.size())), nil
+	})
+	l.lie("GetConsistencyProof", func(q proto.Message) (proto.Message, error) {
+		p := q.(*trillian.GetConsistencyProofRequest)
+		return &trillian.GetConsistencyProofResponse{Proof: &trillian.Proof{Hashes: consistency(int(p.FirstTreeSize), w.hashes(int(p.SecondTreeSize)), true)}}, nil
+	})
+	for round := 0; ; round++ {
+		w.play(1)
+		if err := f.Round(t.Context()); err != nil {
+			refused(t, err, Leaf)
+			return
+		}
+		if round == 10 {
+			t.Fatalf("after %d rounds, with %d of %d leaves compared", round, f.audited, w.house.Size())
+		}
+	}
+}
+
+// hashes are those of the house's leaves.
+func (w *world) hashes(size int) (list []tlog.Hash) {
+	for index := range size {
+		list = append(list, tlog.LeafHash(w.house.Leaf(uint64(index))))
+	}
+	return list
+}

@@ -72,8 +72,8 @@ type Feeder struct {
 	fed     uint64    // leaves below were taken
 	there   uint64    // of them, were there before
 	moved   time.Time // when the stock signer went on, or had nothing to do
-	audited uint64    // leaves below were compared, in this pass
-	passes  int       // over all leaves
+	audited uint64    // leaves below were compared
+	again   uint64    // of them, below were compared once more, in this pass
 	alarm   *Refusal
 }
 
@@ -143,7 +143,7 @@ func (f *Feeder) busy() bool {
 func (f *Feeder) Once(ctx context.Context) error {
 	for {
 		err := f.Round(ctx)
-		if err != nil || !f.busy() && f.passes > 0 {
+		if err != nil || f.truth != nil && !f.busy() && f.audited == f.state.Size {
 			return err
 		}
 		select {
@@ -353,46 +353,48 @@ func leads(first, second uint64, hashes [][]byte, firstRoot, secondRoot []byte) 
 
 // audit reads leaves back that the stock Trillian has under its root, and compares
 // them: its root says nothing of a leaf that was changed in its database afterwards.
-// The first pass over all of them is fast, those after it go on for ever, slowly.
+// Those that were never compared are fast; all of them are again, slowly and for ever,
+// however the house goes on.
 func (f *Feeder) audit(ctx context.Context, size uint64) error {
-	batches := 1
-	if f.passes == 0 {
-		batches = windowMost / batchMost
-	}
-	for ; batches > 0 && f.audited < size; batches-- {
-		if err := f.auditBatch(ctx, size); err != nil {
+	if f.audited > 0 {
+		if err := f.auditBatch(ctx, &f.again, f.audited); err != nil {
 			return err
 		}
+		if f.again == f.audited {
+			f.again = 0
+		}
 	}
-	if f.audited == size && size == f.truth.Size || f.audited > size {
-		f.passes, f.audited = f.passes+1, 0
+	for batches := windowMost / batchMost; batches > 0 && f.audited < size; batches-- {
+		if err := f.auditBatch(ctx, &f.audited, size); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func (f *Feeder) auditBatch(ctx context.Context, size uint64) error {
-	leaves, err := f.leaves(ctx, f.audited, size)
+func (f *Feeder) auditBatch(ctx context.Context, from *uint64, size uint64) error {
+	leaves, err := f.leaves(ctx, *from, size)
 	if err != nil {
 		return err
 	}
 	for len(leaves) > 0 {
-		got, err := f.given(ctx, f.audited, len(leaves))
+		got, err := f.given(ctx, *from, len(leaves))
 		if err != nil {
 			return err
 		}
 		if len(got) > len(leaves) {
-			return refuse(Malformed, "%d leaves from %d on, and %d were asked for", len(got), f.audited, len(leaves))
+			return refuse(Malformed, "%d leaves from %d on, and %d were asked for", len(got), *from, len(leaves))
 		}
 		if len(got) == 0 {
-			return f.raise(Leaf, fmt.Sprintf("leaf %d", f.audited), nil, fmt.Sprintf("%x", rfc6962.DefaultHasher.HashLeaf(leaves[0])), "nothing")
+			return f.raise(Leaf, fmt.Sprintf("leaf %d", *from), nil, fmt.Sprintf("%x", rfc6962.DefaultHasher.HashLeaf(leaves[0])), "nothing")
 		}
 		for i, l := range got {
 			hash := rfc6962.DefaultHasher.HashLeaf(leaves[i])
-			if l.GetLeafIndex() != int64(f.audited) || !bytes.Equal(l.GetLeafValue(), leaves[i]) || !bytes.Equal(l.GetMerkleLeafHash(), hash) {
-				return f.raise(Leaf, fmt.Sprintf("leaf %d", f.audited), l.GetLeafValue(), fmt.Sprintf("%x", hash),
+			if l.GetLeafIndex() != int64(*from) || !bytes.Equal(l.GetLeafValue(), leaves[i]) || !bytes.Equal(l.GetMerkleLeafHash(), hash) {
+				return f.raise(Leaf, fmt.Sprintf("leaf %d", *from), l.GetLeafValue(), fmt.Sprintf("%x", hash),
 					fmt.Sprintf("%x, said to be %x at %d", rfc6962.DefaultHasher.HashLeaf(l.GetLeafValue()), l.GetMerkleLeafHash(), l.GetLeafIndex()))
 			}
-			f.audited++
+			(*from)++
 		}
 		f.counts.change(func(n *Counts) { n.Leaves += uint64(len(got)) })
 		leaves = leaves[len(got):]
