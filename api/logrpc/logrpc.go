@@ -53,11 +53,28 @@ type Config struct {
 	// its readers.
 	Certificate tls.Certificate
 	Clients     *x509.CertPool
+	// Renewed, if set, is asked for both as they are now, by each client that connects.
+	Renewed func() (tls.Certificate, *x509.CertPool)
 	// Enter returns the log to read; leave is called when that is done.
 	Enter func() (log *ledger.Ledger, leave func())
 	Log   *slog.Logger
 
 	handshake time.Duration // default handshakeMost
+}
+
+// tls is how clients are met. No session is resumed, so that each shows a certificate.
+func (c *Config) tls() *tls.Config {
+	of := func(cert tls.Certificate, clients *x509.CertPool) *tls.Config {
+		return &tls.Config{
+			MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2"},
+			ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients, SessionTicketsDisabled: true,
+		}
+	}
+	all := of(c.Certificate, c.Clients)
+	if c.Renewed != nil {
+		all.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return of(c.Renewed()), nil }
+	}
+	return all
 }
 
 // Server serves the log.
@@ -81,10 +98,7 @@ func New(cfg Config) *Server {
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "countroom_trillian_connections", Help: "Clients of Trillian's Log API that are connected."}),
 	}
 	s.grpc = grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(&tls.Config{
-			MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cfg.Certificate},
-			ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: cfg.Clients,
-		})),
+		grpc.Creds(credentials.NewTLS(cfg.tls())),
 		grpc.ConnectionTimeout(cmp.Or(cfg.handshake, handshakeMost)), grpc.MaxConcurrentStreams(streamsMost), grpc.MaxRecvMsgSize(requestMost), grpc.MaxHeaderListSize(requestMost),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 5 * time.Minute, MaxConnectionAge: time.Hour, MaxConnectionAgeGrace: callMost, Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),

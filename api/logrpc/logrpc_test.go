@@ -462,3 +462,39 @@ func FuzzCalls(f *testing.F) {
 		}
 	})
 }
+
+// A reader whose authority is taken away does not come in again, one of the new authority
+// does, and the house shows its new certificate; nothing is started anew.
+func TestCertificatesAreRenewed(t *testing.T) {
+	before, after := newAuthority(t), newAuthority(t)
+	var now atomic.Pointer[authority]
+	now.Store(before)
+	w := open(t, func(c *Config) {
+		c.Renewed = func() (tls.Certificate, *x509.CertPool) { a := now.Load(); return a.server(), a.pool }
+	})
+	w.seat(1)
+	old, renewed := before.reader(), after.reader()
+	get := func(house *authority, me tls.Certificate) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		conn := w.connect(credentials.NewTLS(&tls.Config{RootCAs: house.pool, Certificates: []tls.Certificate{me}, ClientSessionCache: tls.NewLRUClientSessionCache(1)}))
+		defer conn.Close()
+		_, err := gtrillian.NewTrillianLogClient(conn).GetLatestSignedLogRoot(ctx, &gtrillian.GetLatestSignedLogRootRequest{LogId: trillian.TreeID})
+		return err
+	}
+	if err := get(before, old); err != nil {
+		t.Fatal(err)
+	}
+	if err := get(before, renewed); status.Code(err) != codes.Unavailable {
+		t.Errorf("a reader of another authority: %v", err)
+	}
+	now.Store(after)
+	if err := get(after, renewed); err != nil {
+		t.Errorf("a reader of the new authority: %v", err)
+	}
+	for _, house := range []*authority{before, after} {
+		if err := get(house, old); status.Code(err) != codes.Unavailable {
+			t.Errorf("a reader of the authority before: %v", err)
+		}
+	}
+}

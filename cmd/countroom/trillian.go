@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"countroom/api/logrpc"
@@ -50,6 +52,49 @@ func (c *trillianConfig) credentials() (cert tls.Certificate, clients *x509.Cert
 	return cert, clients, nil
 }
 
+// renewing are the certificates as they are in their files. A house runs longer than
+// certificates last.
+type renewing struct {
+	*trillianConfig
+	log *slog.Logger
+
+	mu      sync.Mutex
+	seen    []os.FileInfo
+	cert    tls.Certificate
+	clients *x509.CertPool
+}
+
+// now returns them. Files that cannot be used change nothing.
+func (r *renewing) now() (tls.Certificate, *x509.CertPool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var found []os.FileInfo
+	for _, name := range []string{r.Certificate, r.Key, r.Clients} {
+		info, err := os.Stat(name)
+		if err != nil { // perhaps it is being replaced
+			return r.cert, r.clients
+		}
+		found = append(found, info)
+	}
+	if slices.EqualFunc(found, r.seen, func(a, b os.FileInfo) bool {
+		return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+	}) {
+		return r.cert, r.clients
+	}
+	cert, clients, err := r.credentials()
+	switch {
+	case err != nil:
+		r.log.Error("Trillian's Log API goes on with the certificates that it had", "error", err)
+	case r.seen != nil:
+		r.log.Info("Trillian's Log API has new certificates")
+		fallthrough
+	default:
+		r.cert, r.clients = cert, clients
+	}
+	r.seen = found
+	return r.cert, r.clients
+}
+
 // authorities reads a PEM file of certificates that sign others.
 func authorities(name string) (*x509.CertPool, error) {
 	b, err := os.ReadFile(name)
@@ -78,11 +123,12 @@ func (c *trillianConfig) open(enter func() (*ledger.Ledger, func()), log *slog.L
 	if err != nil {
 		return nil, err
 	}
+	renewing := &renewing{trillianConfig: c, log: log, cert: cert, clients: clients}
 	lis, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("trillian.listen: %w", err)
 	}
-	return &logAPI{logrpc.New(logrpc.Config{Certificate: cert, Clients: clients, Enter: enter, Log: log}), lis}, nil
+	return &logAPI{logrpc.New(logrpc.Config{Certificate: cert, Clients: clients, Renewed: renewing.now, Enter: enter, Log: log}), lis}, nil
 }
 
 func (a *logAPI) serve(log *slog.Logger) {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -164,5 +166,65 @@ func TestTrilliansClientsFollowAHouse(t *testing.T) {
 	players.leave()
 	if err := s.signal(syscall.SIGTERM); err != nil {
 		t.Errorf("SIGTERM: %v\n%s", err, s.log.String())
+	}
+}
+
+// Certificates that are replaced while the house runs are those of its next reader, and
+// files that hold none change nothing.
+func TestRenewedCertificates(t *testing.T) {
+	dir := t.TempDir()
+	cert, key, _ := certificate(t, dir)
+	clients := filepath.Join(dir, "readers.pem")
+	replace := func(name, with string) {
+		t.Helper()
+		b, err := os.ReadFile(with)
+		if err == nil {
+			err = os.WriteFile(name+".new", b, 0o600)
+		}
+		if err == nil {
+			err = os.Rename(name+".new", name)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	replace(clients, cert)
+	var said strings.Builder
+	r := &renewing{trillianConfig: &trillianConfig{Listen: "127.0.0.1:0", Certificate: cert, Key: key, Clients: clients}, log: slog.New(slog.NewTextHandler(&said, nil))}
+	shows := func(want string) {
+		t.Helper()
+		pair, err := tls.LoadX509KeyPair(want, filepath.Join(filepath.Dir(want), "key.pem"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		roots, err := authorities(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, pool := r.now(); len(c.Certificate) != 1 || !bytes.Equal(c.Certificate[0], pair.Certificate[0]) || !pool.Equal(roots) {
+			t.Error("other certificates")
+		}
+	}
+	first := filepath.Join(t.TempDir(), "cert.pem")
+	replace(first, cert)
+	replace(filepath.Join(filepath.Dir(first), "key.pem"), key)
+	shows(first)
+	next, nextKey, _ := certificate(t, t.TempDir())
+	replace(cert, next) // its key is not there yet
+	shows(first)
+	if !strings.Contains(said.String(), "goes on with the certificates that it had") {
+		t.Errorf("it says %q", said.String())
+	}
+	replace(key, nextKey)
+	replace(clients, next)
+	shows(next)
+	if err := os.Remove(clients); err != nil {
+		t.Fatal(err)
+	}
+	shows(next)
+	replace(clients, nextKey)
+	shows(next)
+	if n := strings.Count(said.String(), "level=ERROR"); n != 2 {
+		t.Errorf("%d errors: %s", n, said.String())
 	}
 }
