@@ -271,6 +271,11 @@ func (l *load) exorcise() (n int) {
 		q := g.worker.spin()
 		q.key = g.key
 		a, err := g.worker.do(&q)
+		// The next seed may just be being made; nobody else asks for anything any more.
+		for start := time.Now(); err == nil && a.status == http.StatusServiceUnavailable && wellRefused(&a) == nil && time.Since(start) < time.Minute; {
+			time.Sleep(tenth)
+			a, err = g.worker.do(&q)
+		}
 		switch {
 		case err != nil:
 			l.faults.add("no-connection-errors", "%v", err)

@@ -319,9 +319,11 @@ func TestArguments(t *testing.T) {
 func TestProgressIsShownWhenItTakesLong(t *testing.T) {
 	var out strings.Builder
 	p := newProgress(&out)
+	p.next = time.Now().Add(time.Hour)
 	p.show(1, 2)
 	p.next = time.Time{}
 	p.show(512, 1024)
+	p.next = time.Now().Add(time.Hour)
 	p.show(600, 1024)
 	p.clear()
 	if out.String() != "512 of 1024 entries (50%)\n" {

@@ -171,13 +171,15 @@ func TestFullDisk(t *testing.T) {
 	players.more(100)
 
 	t.Log("The reserve is reached.")
+	from := len(s.log.String())
 	disk.fill(reserveBytes - 1<<20)
 	s.await("no-space")
 	players.refused()
 	players.reads()
 	before := len(players.acknowledged())
 	time.Sleep(time.Second)
-	if n := len(players.acknowledged()) - before; n > 0 {
+	// Files that the house needs no more may be removed meanwhile, and then there is room.
+	if n := len(players.acknowledged()) - before; n > 0 && !strings.Contains(s.log.String()[from:], "accepting=true") {
 		t.Errorf("%d rounds were accepted below the reserve", n)
 	}
 	disk.clear()
