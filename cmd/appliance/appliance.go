@@ -141,6 +141,7 @@ type Appliance struct {
 	keys        keys
 	ring        ring
 	checkpoints signature.Signer
+	wrapSigner  func(signature.Signer) signature.Signer // of each key for checkpoints
 
 	vkeyPath string
 	health   health
@@ -208,10 +209,11 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 			return nil, err
 		}
 	}
-	var checkpoints signature.Signer = k.checkpoint
-	if machine.WrapSigner != nil {
-		checkpoints = machine.WrapSigner(checkpoints)
+	a.wrapSigner = machine.WrapSigner
+	if a.wrapSigner == nil {
+		a.wrapSigner = func(s signature.Signer) signature.Signer { return s }
 	}
+	checkpoints := a.wrapSigner(k.checkpoint)
 	if cfg.Signatures == 0 && !k.inMemory() {
 		cfg.Signatures = 4
 	}
@@ -227,7 +229,7 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 		local = cfg.pair.group.Local()
 	}
 	a.Ledger, err = ledger.Open(ctx, ledger.Config{
-		Origin: origin, Store: a.Store, Books: house.Books(), Guard: a.guard, Signer: checkpoints, MoreSigners: a.ring.checkpoints(),
+		Origin: origin, Store: a.Store, Books: house.Books(), Guard: a.guard, Signer: checkpoints, MoreSigners: a.ring.checkpoints(a.wrapSigner),
 		Clock: machine.Clock, Log: cfg.Log, Fatal: cfg.Fatal, Turn: machine.Turn,
 		QueueMost: cfg.QueueMost, CacheRows: cfg.CacheRows, IndexRun: cfg.IndexRun, LeafHashes: cfg.LeafHashes, ReadOnly: a.ReadOnly, Passive: cfg.pair != nil, Local: local,
 		Witnesses: cfg.Witnesses, Signatures: cfg.Signatures,

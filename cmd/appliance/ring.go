@@ -120,10 +120,11 @@ func publicOf(origin string, s signer.Signer) (string, error) {
 	return "", fmt.Errorf("a key of type %T", s.Public())
 }
 
-func (r *ring) checkpoints() (list []signature.Signer) {
+// checkpoints are the keys that may sign checkpoints, wrapped as the machine wants them.
+func (r *ring) checkpoints(wrap func(signature.Signer) signature.Signer) (list []signature.Signer) {
 	for _, k := range r.more {
 		if k.Role == system.RoleCheckpoint {
-			list = append(list, k.signer)
+			list = append(list, wrap(k.signer))
 		}
 	}
 	return list
@@ -202,8 +203,15 @@ func (a *Appliance) putKey(ctx context.Context, role, uri, expected string, reac
 	if errors.Is(err, fs.ErrNotExist) {
 		b, err = nil, nil
 	}
-	if err == nil && !strings.Contains("\n"+string(b), "\n"+line) {
-		err = a.ring.files.WriteFile(a.ring.path, append(b, line...))
+	if err == nil {
+		// A line that is there may be of an attempt that failed before it was durable: it is written again all the same.
+		if !strings.Contains("\n"+string(b), "\n"+line) {
+			b = append(b, line...)
+		}
+		err = a.ring.files.WriteFile(a.ring.path, b)
+	}
+	if err == nil && role == system.RoleCheckpoint {
+		_, err = a.Ledger.AddSigner(a.wrapSigner(one.signer))
 	}
 	if err == nil {
 		err = a.House.AddKey(one.Key, one.signer)

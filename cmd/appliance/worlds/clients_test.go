@@ -68,6 +68,8 @@ type answer struct {
 	index  uint64
 	leaf   []byte
 	record entry.Record
+	size   uint64 // of the checkpoint in its receipt
+	note   []byte
 }
 
 func (c *client) String() string {

@@ -224,7 +224,7 @@ func (s *watchedSigner) SignMessage(message io.Reader, opts ...signature.SignOpt
 		if err != nil {
 			return nil, err
 		}
-		s.p.w.evidence.sign(c, s.p.disk)
+		s.p.w.evidence.sign(c, s.p.disk, vkeyOf(s.Signer))
 	}
 	return sig, err
 }

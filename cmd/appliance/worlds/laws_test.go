@@ -29,6 +29,8 @@ import (
 	"countroom/regulator/verify"
 	"countroom/rngcert/epoch"
 	"countroom/rngcert/noise"
+
+	"golang.org/x/mod/sumdb/note"
 )
 
 // violation is a law that was broken, and how.
@@ -66,12 +68,15 @@ type evidence struct {
 	commands []*command
 	answers  []*answer
 	vkey     string
+	vkeys    []string // that answers may be signed by
 
 	mu     sync.Mutex
 	signed map[uint64]tlog.Hash // all that was ever signed
 	most   uint64               // the largest size in it
-	drawn  map[round]string     // all that was ever handed to a commit
-	caught *violation           // by a recorder
+
+	signedBy []signedBy       // the same, by their keys
+	drawn    map[round]string // all that was ever handed to a commit
+	caught   *violation       // by a recorder
 
 	unplugged []unplugged
 }
@@ -155,6 +160,14 @@ type round struct {
 	n      uint64
 }
 
+// learn takes note of the verifier key that a house goes by. The newest is tried first.
+func (e *evidence) learn(vkey string) {
+	if e.vkey == vkey {
+		return
+	}
+	e.vkey, e.vkeys = vkey, append([]string{vkey}, e.vkeys...)
+}
+
 func (e *evidence) catch(v *violation) {
 	if v != nil && e.caught == nil {
 		e.caught = v
@@ -163,7 +176,7 @@ func (e *evidence) catch(v *violation) {
 
 // sign remembers a signature that is about to leave the signer, and looks what
 // a power cut would leave of the guard's record now.
-func (e *evidence) sign(c tlog.Checkpoint, d disk) {
+func (e *evidence) sign(c tlog.Checkpoint, d disk, vkey string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.signed == nil {
@@ -173,6 +186,7 @@ func (e *evidence) sign(c tlog.Checkpoint, d disk) {
 		e.catch(broken(lawOneRoot, "two roots were signed at size %d: %x and %x", c.Size, root, c.Root))
 	}
 	e.signed[c.Size], e.most = c.Root, max(e.most, c.Size)
+	e.signedBy = append(e.signedBy, signedBy{c.Size, vkey})
 	e.catch(guarded(c, d))
 }
 
@@ -260,12 +274,21 @@ func (e *evidence) receive(body []byte) (*answer, *violation) {
 	if err != nil {
 		return nil, broken(lawAnswers, "%v", err)
 	}
-	key, err := tlog.NewVerifier(e.vkey)
+	head, err := tlog.Peek(r.Checkpoint)
 	if err != nil {
 		return nil, broken(lawAnswers, "%v", err)
 	}
-	a := &answer{body: body, index: text.Index, leaf: text.Leaf}
-	if _, err = r.Verify(a.leaf, key); err != nil || r.Index != a.index {
+	a := &answer{body: body, index: text.Index, leaf: text.Leaf, size: head.Size, note: r.Checkpoint}
+	for _, vkey := range e.vkeys {
+		var key note.Verifier
+		if key, err = tlog.NewVerifier(vkey); err == nil {
+			_, err = r.Verify(a.leaf, key)
+		}
+		if err == nil {
+			break
+		}
+	}
+	if err != nil || r.Index != a.index {
 		return nil, broken(lawAnswers, "the receipt of entry %d (%d) does not hold: %v", a.index, r.Index, err)
 	}
 	if a.record, err = books.Decode(a.leaf); err != nil {
@@ -316,7 +339,7 @@ func (w *world) judge() *violation {
 	e := &w.evidence
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.vkey = w.process.app.Ledger.VKey()
+	e.learn(w.process.app.Ledger.VKey())
 	snap, err := w.process.app.Store.Snapshot()
 	if err != nil {
 		return broken(lawBooks, "%v", err)
@@ -338,7 +361,7 @@ func (w *world) judge() *violation {
 	}
 	w.log = l
 	for _, law := range []func(*finalLog, *evidence) *violation{
-		nothingLost, func(_ *finalLog, e *evidence) *violation { return e.caught }, oneRoot, nothingTwice, moneyIsKept, entropyIsTold, playIsHalted, func(l *finalLog, _ *evidence) *violation { return booksAreFolds(l, snap) },
+		nothingLost, func(_ *finalLog, e *evidence) *violation { return e.caught }, oneRoot, nothingTwice, moneyIsKept, entropyIsTold, playIsHalted, keysAreInForce, func(l *finalLog, _ *evidence) *violation { return booksAreFolds(l, snap) },
 	} {
 		if v := law(l, e); v != nil {
 			return v
@@ -349,6 +372,9 @@ func (w *world) judge() *violation {
 	}
 	if w.vault, err = readVault(w.process.disk, snap); err != nil {
 		return broken(lawVault, "%v", err)
+	}
+	if v := w.keysAreAtHand(); v != nil {
+		return v
 	}
 	return everybodyIsKnown(l, e, &w.vault)
 }

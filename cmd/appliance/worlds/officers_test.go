@@ -45,6 +45,7 @@ type board struct {
 	now       *motion
 	trying    *trial
 	wait      time.Time
+	rotations []*exchange
 }
 
 // motion is something that the board wants, tried with the same key until it is
@@ -83,6 +84,10 @@ func officerKey(name string) ed25519.PrivateKey {
 // worlds that are run twice have none.
 func newBoard(w *world, seed uint64) *board {
 	b := &board{w: w, rnd: rand.New(rand.NewPCG(seed, 0x0ff1ce)), lost: map[uint64]bool{}}
+	if exchangesKeys(seed) {
+		b.rotations = b.exchanges()
+		return b
+	}
 	if b.rnd.IntN(4) > 0 || seed >= 1000 {
 		b.enrolled = -1 // nobody is ever there
 		return b
@@ -165,6 +170,9 @@ func (b *board) next() *motion {
 	}
 	if b.w.periodsEnd() && b.forgotten < len(forgets) {
 		return b.forget()
+	}
+	if m := b.rotate(); m != nil {
+		return m
 	}
 	for n := b.seen.Revealed + 1; n <= b.seen.Committed; n++ {
 		if b.lost[n] && b.open(n) {

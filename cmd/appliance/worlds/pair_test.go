@@ -621,7 +621,7 @@ func (w *pairWorld) found() *violation {
 		}
 	}
 	w.token, w.regulator = first.app.Tokens.Operator, first.app.Tokens.Regulator
-	w.evidence.vkey = first.app.Ledger.VKey()
+	w.evidence.learn(first.app.Ledger.VKey())
 	return nil
 }
 

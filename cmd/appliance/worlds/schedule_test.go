@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"countroom/ledger"
@@ -69,6 +70,9 @@ func (w *world) look() *violation {
 	if p == nil {
 		return nil
 	}
+	if p.welcomed {
+		w.evidence.learn(p.app.Ledger.VKey())
+	}
 	p.mu.Lock()
 	opened, openErr, fatal, roomy := p.opened, p.openErr, p.fatal, p.roomy
 	p.mu.Unlock()
@@ -78,6 +82,8 @@ func (w *world) look() *violation {
 		switch {
 		case errors.Is(openErr, ledger.ErrFork):
 			return broken(lawGuard, "the house refuses its own disk: %v", openErr)
+		case strings.Contains(openErr.Error(), "restore the key file"):
+			return broken(lawKeys, "%v", openErr)
 		case errors.Is(openErr, store.ErrCorrupt) && !p.readsFailed:
 			return broken(lawLost, "the store is damaged: %v", openErr)
 		case !p.unsound:
