@@ -20,6 +20,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -166,6 +167,12 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 	machine := &cfg.Machine
 	if machine.Files == nil {
 		machine.Files = disk{}
+	}
+	if cfg.pair == nil && !cfg.LedgerOnly {
+		// By itself it would go on where its own disk ends, and the pair elsewhere: two histories under one key.
+		if _, err := machine.Files.ReadFile(filepath.Join(cfg.Dir, "pair", "seat.json")); !errors.Is(err, fs.ErrNotExist) {
+			return nil, errors.Join(fmt.Errorf("%s is of a machine of a pair, which writes nothing by itself: start it (countroom serve) and ask again", cfg.Dir), err)
+		}
 	}
 	if machine.Sources == nil {
 		if machine.Sources, err = openSources(cfg.Entropy); err != nil {

@@ -489,3 +489,32 @@ func FuzzAdmission(f *testing.F) {
 		_ = taker.Accept(data)
 	})
 }
+
+// A machine of a pair that is not running is not opened as a house of its own: what it
+// appended would be a second history beside the pair's.
+func TestAMachineOfAPairWritesNothingByItself(t *testing.T) {
+	a, b := newHalves(t)
+	await(t, "b has the log", func() bool { return b.now().Ledger.Size() > 0 && b.now().Ledger.Size() == a.now().Ledger.Size() })
+	b.stop(t)
+	size := func() uint64 {
+		only, err := Open(t.Context(), Config{Dir: b.dir, LedgerOnly: true, Log: slog.New(slog.NewTextHandler(&b.log, nil))}) // as for a back-up
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer only.Close(t.Context())
+		return only.Ledger.Size()
+	}
+	before := size()
+	alone, err := Open(t.Context(), Config{Dir: b.dir, Log: slog.New(slog.NewTextHandler(&b.log, nil))})
+	if err == nil {
+		alone.Close(t.Context())
+	}
+	if err == nil || !strings.Contains(err.Error(), "of a pair") {
+		t.Errorf("a machine of a pair was opened by itself: %v", err)
+	}
+	if after := size(); after != before {
+		t.Errorf("it had %d entries and has %d", before, after)
+	}
+	b.start(t)
+	await(t, "b follows", func() bool { return b.Place().Peer != "" })
+}
