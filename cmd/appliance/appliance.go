@@ -306,7 +306,7 @@ func (a *Appliance) openStore(ctx context.Context, cfg *Config) error {
 		if _, err := os.Stat(filepath.Join(cfg.Dir, "store")); err == nil {
 			return fmt.Errorf("%s holds a log of its own: a house has its log there or in a database, not in both", filepath.Join(cfg.Dir, "store"))
 		}
-		st, err := postgres.Open(ctx, postgres.Options{DSN: cfg.Postgres, Create: true, Logger: cfg.Log})
+		st, err := postgres.Open(ctx, postgres.Options{DSN: cfg.Postgres, Create: !cfg.LedgerOnly, Logger: cfg.Log})
 		if err != nil {
 			return err
 		}
@@ -316,7 +316,7 @@ func (a *Appliance) openStore(ctx context.Context, cfg *Config) error {
 		}
 		return nil
 	}
-	opts := pebble.Options{Create: true, ReserveBytes: cfg.Reserve, Logger: cfg.Log, FS: cfg.Machine.StoreFS}
+	opts := pebble.Options{Create: !cfg.LedgerOnly, ReserveBytes: cfg.Reserve, Logger: cfg.Log, FS: cfg.Machine.StoreFS}
 	dir := filepath.Join(cfg.Dir, "store")
 	st, err := pebble.Open(dir, opts)
 	if errors.Is(err, syscall.ENOSPC) {

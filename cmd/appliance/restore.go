@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -16,9 +15,11 @@ import (
 	"strings"
 
 	"countroom/games/house"
+	"countroom/hardware/signer"
 	"countroom/ledger"
 	"countroom/ledger/backup"
 	"countroom/ledger/entry"
+	ledgerkeys "countroom/ledger/keys"
 	"countroom/ledger/store"
 	"countroom/ledger/store/pebble"
 	"countroom/ledger/system"
@@ -61,6 +62,7 @@ type RestoredHouse struct {
 	Over bool
 
 	head store.Head
+	vkey string // that the house signs with from now on
 }
 
 // files are the names of the keys that are files in keys/.
@@ -94,11 +96,12 @@ func Restore(ctx context.Context, r Restoration) (done RestoredHouse, err error)
 	defer os.RemoveAll(scratch)
 
 	keyDir := filepath.Join(r.Dir, "keys")
+	var packed []byte // the ring of keys that are copied
 	if r.Keys != "" {
 		if slices.Contains(present, "keys") {
 			return done, fmt.Errorf("%s is there already: expected no other directory of keys", keyDir)
 		}
-		if keyDir, err = copyKeys(r.Keys, scratch, r.KeyURIs.files()); err != nil {
+		if keyDir, packed, err = copyKeys(r.Keys, scratch, r.KeyURIs.files()); err != nil {
 			return done, err
 		}
 	}
@@ -107,7 +110,7 @@ func Restore(ctx context.Context, r Restoration) (done RestoredHouse, err error)
 		return done, fmt.Errorf("the house's keys are not in its back-up: %w", err)
 	}
 	defer func() { err = errors.Join(err, k.close(ctx)) }()
-	in, origin, guarded, err := r.open(&k, slices.Contains(present, "guard"))
+	in, origin, at, guarded, err := r.open(ctx, &k, filepath.Dir(keyDir), slices.Contains(present, "guard"))
 	if err != nil {
 		return done, err
 	}
@@ -123,7 +126,7 @@ func Restore(ctx context.Context, r Restoration) (done RestoredHouse, err error)
 			return done, fmt.Errorf("%w: it ends at size %d, and %s, which the house signed afterwards", ErrRollback, done.Head.Size, told(s, done.Head.Size))
 		}
 	}
-	if err := r.build(ctx, scratch, in, &k, &done); err != nil {
+	if err := r.build(ctx, scratch, in, &k, at, &done); err != nil {
 		return done, err
 	}
 	if !guarded {
@@ -131,7 +134,16 @@ func Restore(ctx context.Context, r Restoration) (done RestoredHouse, err error)
 			return done, err
 		}
 	}
-	return done, place(scratch, r.Dir, origin, &k)
+	if packed != nil { // as it is in its final place
+		b, err := ringAt(r.Dir, packed)
+		if err == nil {
+			err = disk{}.WriteFile(filepath.Join(scratch, ringName), b)
+		}
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, place(scratch, r.Dir, origin, done.vkey)
 }
 
 // beginGuard begins a guard's record with a head that is signed already.
@@ -166,10 +178,21 @@ func vacant(dir string) (present []string, err error) {
 	return present, nil
 }
 
-func copyKeys(from, scratch string, names []string) (dir string, err error) {
+// copyKeys copies the keys of a house, and those of its ring. The ring is returned
+// as for another directory, nil where there is none.
+func copyKeys(from, scratch string, names []string) (dir string, packed []byte, err error) {
 	dir = filepath.Join(scratch, "keys")
 	if err := (disk{}).MkdirAll(dir); err != nil {
-		return "", err
+		return "", nil, err
+	}
+	packed, held, err := ringIn(from)
+	if err != nil {
+		return "", nil, fmt.Errorf("%s: %w", filepath.Join(from, "ring"), err)
+	}
+	for _, name := range held {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
 	}
 	for _, name := range append(names, vaultPeriodKey) {
 		b, err := disk{}.ReadPrivate(filepath.Join(from, name))
@@ -180,76 +203,135 @@ func copyKeys(from, scratch string, names []string) (dir string, err error) {
 			err = disk{}.CreatePrivate(filepath.Join(dir, name), b)
 		}
 		if err != nil {
-			return "", fmt.Errorf("the house's keys are not in its back-up: %w", err)
+			return "", nil, fmt.Errorf("the house's keys are not in its back-up: %w", err)
 		}
 	}
-	return dir, nil
+	if packed != nil {
+		b, err := ringAt(scratch, packed)
+		if err == nil {
+			err = disk{}.WriteFile(filepath.Join(dir, "ring"), b)
+		}
+		if err != nil {
+			return "", nil, err
+		}
+	}
+	return dir, packed, nil
 }
 
-// open reads the back-ups' headers and holds them against the checkpoint key
-// and what is known to be signed. It reports whether the guard that is present
-// has a record.
-func (r *Restoration) open(k *keys, guard bool) (in *backup.Verified, origin string, guarded bool, err error) {
+// ringIn reads the ring among keys that were kept elsewhere, and names the files
+// beside it that it is about. What is in a file that is not there may be retired and gone.
+func ringIn(dir string) (packed []byte, held []string, err error) {
+	b, err := disk{}.ReadFile(filepath.Join(dir, "ring"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err := parseRing(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, k := range list {
+		if signer.InFile(k.uri) {
+			path, passphrase, err := signer.File(k.uri)
+			if err != nil {
+				return nil, nil, err
+			}
+			name := filepath.Base(path)
+			if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+				held = append(held, name)
+				k.uri = signer.InFileAt("keys/"+name, passphrase)
+			}
+		}
+		packed = append(packed, k.Role+" "+k.uri+"\n"...)
+	}
+	return packed, held, nil
+}
+
+// open reads the back-ups' headers and holds them against the checkpoint keys
+// and what is known to be signed. It returns all keys at hand, those of the ring in
+// the directory among them, and reports whether the guard that is present has a record.
+func (r *Restoration) open(ctx context.Context, k *keys, dir string, guard bool) (in *backup.Verified, origin string, at []system.Key, guarded bool, err error) {
 	var streams []*backup.Reader
 	for i, b := range r.Backups {
 		s, err := backup.NewReader(bufio.NewReaderSize(b, 1<<20))
 		if err != nil {
-			return nil, "", false, fmt.Errorf("back-up %d: %w", i+1, err)
+			return nil, "", nil, false, fmt.Errorf("back-up %d: %w", i+1, err)
 		}
 		streams = append(streams, s)
 	}
 	if len(streams) == 0 {
-		return nil, "", false, errors.New("expected a back-up")
+		return nil, "", nil, false, errors.New("expected a back-up")
 	}
 	if from := streams[0].From(); from != 0 {
-		return nil, "", false, fmt.Errorf("back-up 1 begins at size %d: expected the back-up that it continues before it", from)
+		return nil, "", nil, false, fmt.Errorf("back-up 1 begins at size %d: expected the back-up that it continues before it", from)
 	}
 	first, _, _ := bytes.Cut(streams[0].Checkpoint, []byte("\n"))
 	origin = string(first)
-	vkey, err := tlog.VKey(origin, k.checkpoint.Public().(ed25519.PublicKey))
-	if err != nil {
-		return nil, "", false, err
+	if at, err = k.public(origin); err != nil {
+		return nil, "", nil, false, err
 	}
-	v, err := tlog.NewVerifier(vkey)
-	if err != nil {
-		return nil, "", false, err
+	var more ring
+	if err := more.open(ctx, disk{}, dir, origin, k, r.Log); err != nil {
+		return nil, "", nil, false, err
+	}
+	at, _ = more.all(k, at)
+	var by []note.Verifier
+	for _, key := range at {
+		if key.Role != system.RoleCheckpoint {
+			continue
+		}
+		v, err := tlog.NewVerifier(key.Public)
+		if err != nil {
+			return nil, "", nil, false, err
+		}
+		by = append(by, v)
 	}
 	var known []backup.Statement
 	for _, f := range r.Known {
-		if known, err = statements(known, f, v, vkey); err != nil {
-			return nil, "", false, err
+		if known, err = statements(known, f, by, at); err != nil {
+			return nil, "", nil, false, err
 		}
 	}
 	if guard {
 		s, err := guarding(filepath.Join(r.Dir, "guard"), origin)
 		if err != nil {
-			return nil, "", false, err
+			return nil, "", nil, false, err
 		}
 		known, guarded = append(known, s...), len(s) > 0
 	}
-	if in, err = backup.Verify(v, known, streams...); errors.Is(err, tlog.ErrSignature) {
+	if in, err = backup.Verify(by, known, streams...); errors.Is(err, tlog.ErrSignature) {
 		err = fmt.Errorf("keys/checkpoint.pem is not the key of this back-up, or its checkpoint was changed: %w", err)
 	}
 	if err == nil && guarded {
 		for _, s := range in.Beyond() {
 			if s.Name == guardName {
-				return nil, "", false, fmt.Errorf("%w: %s is of size %d, the back-up ends at size %d; the guard lets no shorter log be signed here", ErrRollback, s.Name, s.Head.Size, in.Head().Size)
+				return nil, "", nil, false, fmt.Errorf("%w: %s is of size %d, the back-up ends at size %d; the guard lets no shorter log be signed here", ErrRollback, s.Name, s.Head.Size, in.Head().Size)
 			}
 		}
 	}
-	return in, origin, guarded, err
+	return in, origin, at, guarded, err
 }
 
 // statements reads a saved answer or checkpoint.
-func statements(list []backup.Statement, f verify.Known, v note.Verifier, vkey string) ([]backup.Statement, error) {
+func statements(list []backup.Statement, f verify.Known, by []note.Verifier, at []system.Key) ([]backup.Statement, error) {
 	if text := bytes.TrimLeft(f.Data, " \t\r\n"); len(text) == 0 || text[0] != '{' && text[0] != '[' {
-		c, err := tlog.Open(f.Data, v)
+		c, err := backup.Open(f.Data, by)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Name, err)
 		}
 		return append(list, backup.Statement{Name: f.Name, Head: c}), nil
 	}
-	proofs, err := verify.Receipt(f.Data, vkey)
+	var proofs []verify.Proof
+	var err error
+	for _, key := range at {
+		if key.Role == system.RoleCheckpoint {
+			if proofs, err = verify.Receipt(f.Data, key.Public); err == nil {
+				break
+			}
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name, err)
 	}
@@ -283,7 +365,7 @@ func told(s backup.Statement, size uint64) string {
 }
 
 // build makes the store in a scratch directory.
-func (r *Restoration) build(ctx context.Context, scratch string, in *backup.Verified, k *keys, done *RestoredHouse) (err error) {
+func (r *Restoration) build(ctx context.Context, scratch string, in *backup.Verified, k *keys, at []system.Key, done *RestoredHouse) (err error) {
 	st, err := pebble.Open(filepath.Join(scratch, "store"), pebble.Options{Create: true, Logger: r.Log})
 	if err != nil {
 		return err
@@ -294,7 +376,7 @@ func (r *Restoration) build(ctx context.Context, scratch string, in *backup.Veri
 		words = "nothing signed later was known"
 	}
 	done.Summary, err = backup.Restore(ctx, st, house.Books(), in, func(sum backup.Summary) ([]store.Row, error) {
-		if err := k.own(st, done.Head.Origin); err != nil {
+		if done.vkey, err = own(st, at, in.Checkpoint()); err != nil {
 			return nil, err
 		}
 		if done.Over, err = house.OpensVault(k.oldest, st.Vault); err != nil {
@@ -321,34 +403,41 @@ func (r *Restoration) build(ctx context.Context, scratch string, in *backup.Veri
 	return nil
 }
 
-// own holds the keys against those in entry 0 of a log.
-func (k *keys) own(st store.Store, origin string) error {
-	leaf, err := st.Leaf(0)
+// own holds the keys at hand against those that a log has in force, by its books,
+// and its checkpoint against the ones for checkpoints. It returns the newest of them.
+func own(st store.Getter, at []system.Key, checkpoint []byte) (vkey string, err error) {
+	b, err := st.Row([]byte(ledgerkeys.RingKey))
 	if err != nil {
-		return err
+		return "", err
 	}
-	var created system.HouseCreated
-	if err := entry.Decode(leaf, &created); err != nil {
-		return fmt.Errorf("entry 0: %w", err)
-	}
-	list, err := k.public(origin)
+	row, err := house.Books().Kinds.Decode(ledgerkeys.RingKey, b)
 	if err != nil {
-		return err
+		return "", fmt.Errorf("the keys in the back-up: %w", err)
 	}
-	for _, mine := range list {
-		if was := created.Key(mine.Role); was == nil || *was != mine {
-			return fmt.Errorf("the %s key is not the one in entry 0 of the back-up", mine.Role)
+	for _, k := range row.(*ledgerkeys.Ring).Keys {
+		if k.Retired != 0 {
+			continue
+		}
+		if !slices.Contains(at, system.Key{Algorithm: k.Algorithm, Assurance: k.Assurance, Public: k.Public, Role: k.Role}) {
+			return "", fmt.Errorf("the %s key %s, which is in force in the back-up, is not at hand", k.Role, k.Public)
+		}
+		if k.Role != system.RoleCheckpoint {
+			continue
+		}
+		vkey = k.Public
+		v, err := tlog.NewVerifier(vkey)
+		if err == nil {
+			_, err = tlog.Open(checkpoint, v)
+		}
+		if err != nil {
+			return "", fmt.Errorf("the back-up's last checkpoint is not signed by a key that its log has in force: %w", err)
 		}
 	}
-	return nil
+	return vkey, nil
 }
 
 // place moves what was built to where a house is started from.
-func place(scratch, dir, origin string, k *keys) error {
-	vkey, err := tlog.VKey(origin, k.checkpoint.Public().(ed25519.PublicKey))
-	if err != nil {
-		return err
-	}
+func place(scratch, dir, origin, vkey string) error {
 	if err := (disk{}).WriteFile(filepath.Join(dir, "log.vkey"), []byte(vkey+"\n")); err != nil {
 		return err
 	}

@@ -13,6 +13,8 @@ import (
 
 	"countroom/cmd/appliance"
 	"countroom/ledger/backup"
+	"countroom/ledger/replica"
+	"countroom/ledger/store"
 	"countroom/ledger/tlog"
 
 	"github.com/spf13/cobra"
@@ -44,7 +46,8 @@ from it, on paper or in a safe. These files are needed:
   keys/checkpoint.pem  keys/seeds.pem  keys/exports.pem
   keys/seal.key        keys/token.key  keys/vault.key
 
-and keys/vault-period.key, which changes by itself: copy it anew after each
+keys/ring with the files that it names, once a key was exchanged, and
+keys/vault-period.key, which changes by itself: copy it anew after each
 countroom subjects rewrap, and each time the house begins a period of its vault
 (--vault-period), and destroy the copies from before. A back-up from before the
 period before the present one is not restored whole: nobody can find its players
@@ -64,9 +67,9 @@ restored together with it. The vault is in it as a whole.`,
 	data := dataFlag(cmd)
 	out := cmd.Flags().StringP("output", "o", "", "file to write, which must not exist; - is standard output")
 	since := cmd.Flags().String("since", "", "an earlier back-up, to write only what came after it")
-	uris := keysFlag(cmd)
+	house := houseFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		keys, err := uris()
+		c, err := house()
 		if err != nil {
 			return err
 		}
@@ -88,7 +91,7 @@ restored together with it. The vault is in it as a whole.`,
 		return toFile(cmd, *out, func(w io.Writer) error {
 			ctx, stop := context.WithCancel(cmd.Context())
 			defer stop()
-			in, err := openBackup(ctx, *data, keys, begin)
+			in, err := openBackup(ctx, *data, c, begin)
 			if err != nil {
 				return err
 			}
@@ -127,13 +130,20 @@ func headOf(file string, v note.Verifier) (tlog.Checkpoint, error) {
 }
 
 // openBackup asks the server for the stream, or makes it itself where none runs.
-func openBackup(ctx context.Context, dir string, keys appliance.KeyURIs, since tlog.Checkpoint) (io.ReadCloser, error) {
+func openBackup(ctx context.Context, dir string, c *config, since tlog.Checkpoint) (io.ReadCloser, error) {
 	in, err := askBackup(ctx, dir, since)
 	if !errors.Is(err, errNoServer) {
 		return in, err
 	}
 	// As a start does it: what was committed last may not be signed yet.
-	a, err := appliance.Open(ctx, appliance.Config{Dir: dir, Keys: keys, LedgerOnly: true, Log: slog.New(slog.DiscardHandler)})
+	cfg := appliance.Config{Dir: dir, Keys: c.keys(), Postgres: c.Store, LedgerOnly: true, Log: slog.New(slog.DiscardHandler)}
+	if _, err := appliance.LoadSeat(dir); err == nil { // what a machine keeps for its pair is not the house's
+		cfg.Machine.WrapStore = func(s store.Store) store.Store { return replica.NewStore(s) }
+	}
+	a, err := appliance.Open(ctx, cfg)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%w (where the log is in a database, --config has to say so)", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +165,7 @@ func pass(w io.Writer, in io.Reader, v note.Verifier) (head tlog.Checkpoint, sum
 	if err != nil {
 		return head, sum, err
 	}
-	all, err := backup.Verify(v, nil, r)
+	all, err := backup.Verify([]note.Verifier{v}, nil, r)
 	for err == nil {
 		_, err = all.Next()
 	}

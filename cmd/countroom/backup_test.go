@@ -18,6 +18,7 @@ import (
 
 	"countroom/ledger/store"
 	"countroom/ledger/store/pebble"
+	"countroom/ledger/store/postgres/postgrestest"
 	"countroom/regulator/verify"
 )
 
@@ -392,5 +393,85 @@ func TestControlSocket(t *testing.T) {
 	}
 	if err := s.signal(syscall.SIGTERM); err != nil {
 		t.Errorf("SIGTERM: %v\n%s", err, s.log.String())
+	}
+}
+
+// A house that has exchanged its checkpoint key comes back from its back-up and its keys: those of the ring are among
+// them, and the log says which must be there.
+func TestRestoredAfterAnExchangeOfKeys(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.start()
+	c := &ceremony{t: t, dir: t.TempDir(), data: s.dir}
+	for _, name := range []string{"anna", "berta"} {
+		c.does(name+".pub", "officers", "keygen", name, "--key", "file:"+name+".pem")
+		c.does("", "officers", "enrol", name+".pub", "--data", c.data)
+	}
+	players, client := seat(s, 1), &http.Client{Timeout: 30 * time.Second}
+	players.spin(client, 0, "before")
+	known := save(t, c.dir, players.acknowledged()[0])
+	c.does("rotate.proposal", "keys", "rotate", "--role", "checkpoint", "--to", "file:"+filepath.Join(s.dir, "keys", "second.pem"), "--make", "--data", c.data)
+	c.approved("rotate.proposal")
+	c.does("retire.proposal", "keys", "retire", "--role", "checkpoint", "--reason", "yearly exchange", "--data", c.data)
+	c.approved("retire.proposal")
+	players.spin(client, 0, "after")
+	file := filepath.Join(c.dir, "backup")
+	mustRun(t, "backup", "--data", s.dir, "-o", file)
+	if err := s.signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	keys := filepath.Join(c.dir, "keys")
+	if err := os.Rename(filepath.Join(s.dir, "keys"), keys); err != nil {
+		t.Fatal(err)
+	}
+	vkey, err := os.ReadFile(filepath.Join(s.dir, "log.vkey"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(s.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(keys, "ring"), filepath.Join(c.dir, "ring")); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, []string{"not the key of this back-up"}, "restore", file, "--data", s.dir, "--keys", keys)
+	if err := os.Rename(filepath.Join(c.dir, "ring"), filepath.Join(keys, "ring")); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "restore", file, "--data", s.dir, "--keys", keys, "--known", known)
+	if b, err := os.ReadFile(filepath.Join(s.dir, "log.vkey")); err != nil || !bytes.Equal(b, vkey) {
+		t.Errorf("log.vkey is %s, was %s: %v", b, vkey, err)
+	}
+	s.start()
+	players.spin(client, 0, "restored")
+	if err := s.signal(syscall.SIGTERM); err != nil {
+		t.Errorf("%v\n%s", err, s.log.String())
+	}
+}
+
+// A house that has its log in a database is backed up from there while it stands, or not at all: nothing is left in
+// its directory that would keep it from starting. And nothing is restored beside the database.
+func TestABackUpOfALogInADatabase(t *testing.T) {
+	t.Parallel()
+	dsn := postgrestest.New(t).Database(t)
+	s := newServer(t, "--store", dsn)
+	s.start()
+	if err := s.signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "backup")
+	refused(t, []string{"--config has to say so"}, "backup", "--data", s.dir, "-o", file)
+	config := filepath.Join(t.TempDir(), "countroom.yaml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, "store: %q\n", dsn), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	size := sizeOf(t, mustRun(t, "backup", "--config", config, "--data", s.dir, "-o", file))
+	refused(t, []string{"store: a restore makes a log in the data directory"}, "restore", file, "--config", config, "--data", t.TempDir(), "--keys", filepath.Join(s.dir, "keys"))
+	if got := sizeOf(t, mustRun(t, "restore", file, "--data", t.TempDir(), "--keys", filepath.Join(s.dir, "keys"))); got != size {
+		t.Errorf("restored to size %d, want %d", got, size)
+	}
+	s.start()
+	if err := s.signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -332,17 +332,11 @@ func (c *config) escrow() []string {
 	return []string{c.Escrow.Inner, c.Escrow.Outer}
 }
 
-// keysFlag declares --config for a command that needs a house's keys, and
+// houseFlag declares --config for a command that needs a house's keys and log, and
 // returns what reads where they are.
-func keysFlag(cmd *cobra.Command) func() (appliance.KeyURIs, error) {
-	file := cmd.Flags().String("config", os.Getenv("COUNTROOM_CONFIG"), "the house's configuration file, for keys that are not in its directory")
-	return func() (appliance.KeyURIs, error) {
-		c, err := defaults().load(cmd, *file, os.Environ())
-		if err != nil {
-			return appliance.KeyURIs{}, err
-		}
-		return c.keys(), nil
-	}
+func houseFlag(cmd *cobra.Command) func() (*config, error) {
+	file := cmd.Flags().String("config", os.Getenv("COUNTROOM_CONFIG"), "the house's configuration file, for keys and a log that are not in its directory")
+	return func() (*config, error) { return defaults().load(cmd, *file, os.Environ()) }
 }
 
 // check tells what is wrong with a configuration as a whole.

@@ -27,9 +27,12 @@ copied from --keys DIR, each readable by its owner alone:
 
   checkpoint.pem  seeds.pem  exports.pem  seal.key  token.key  vault.key
 
-and vault-period.key, which changes with each period of the vault.
+ring with the files that it names, if a key was exchanged, and vault-period.key,
+which changes with each period of the vault.
 Those that are in devices are named by the settings keys.… of --config or of the
 environment, as for countroom serve.
+
+The log is made in the data directory; none is made in a database.
 
 The data directory may hold keys, credentials, guard, origin and log.vkey, and
 nothing else. A guard there that saw a longer log signed forbids the restore.
@@ -44,18 +47,21 @@ it was restored from (house.restored).`,
 	}
 	data := dataFlag(cmd)
 	keys := cmd.Flags().String("keys", "", "directory with the house's keys, to be copied")
-	uris := keysFlag(cmd)
+	house := houseFlag(cmd)
 	known := cmd.Flags().StringArray("known", nil, "saved answer or checkpoint of the house; may be given again")
 	reason := cmd.Flags().String("accept-rollback", "", "why a back-up is restored although the house signed more since")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if cmd.Flags().Changed("accept-rollback") && (*reason == "" || len(*reason) > 1000) {
 			return errors.New("--accept-rollback: expected a reason of 1 to 1000 bytes")
 		}
-		where, err := uris()
+		c, err := house()
 		if err != nil {
 			return err
 		}
-		r := appliance.Restoration{Dir: *data, Keys: *keys, KeyURIs: where, Rollback: *reason, Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))}
+		if c.Store != "" {
+			return errors.New("store: a restore makes a log in the data directory, and this house is configured to have it in a database: leave store out of the configuration, here and for the start that follows")
+		}
+		r := appliance.Restoration{Dir: *data, Keys: *keys, KeyURIs: c.keys(), Rollback: *reason, Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))}
 		for _, name := range args {
 			if name == "-" {
 				r.Backups = append(r.Backups, cmd.InOrStdin())

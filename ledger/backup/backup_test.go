@@ -119,7 +119,7 @@ func (y *yard) restore(known []Statement, streams ...[]byte) (store.Store, error
 		}
 		rs = append(rs, r)
 	}
-	in, err := Verify(y.verifier(), known, rs...)
+	in, err := Verify([]note.Verifier{y.verifier()}, known, rs...)
 	if err != nil {
 		return nil, err
 	}
@@ -245,7 +245,7 @@ func read(stream []byte, v note.Verifier, known ...Statement) error {
 	if err != nil {
 		return err
 	}
-	in, err := Verify(v, known, r)
+	in, err := Verify([]note.Verifier{v}, known, r)
 	for err == nil {
 		_, err = in.Next()
 	}
@@ -466,7 +466,7 @@ func TestKnownStatements(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := Verify(v, []Statement{leaf, later}, r)
+	in, err := Verify([]note.Verifier{v}, []Statement{leaf, later}, r)
 	if err != nil || len(in.Beyond()) != 1 || in.Beyond()[0] != later {
 		t.Errorf("beyond: %+v, %v", in.Beyond(), err)
 	}
@@ -517,7 +517,7 @@ func TestRestoreWantsAnEmptyStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := Verify(y.verifier(), nil, r)
+	in, err := Verify([]note.Verifier{y.verifier()}, nil, r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"countroom/ledger/store"
 	"countroom/ledger/store/pebble"
 	"countroom/ledger/tlog"
+
+	"golang.org/x/mod/sumdb/note"
 )
 
 // benchEntries is the size of the log that is backed up and restored, about.
@@ -74,7 +76,7 @@ func BenchmarkRestore(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		in, err := Verify(v, nil, r)
+		in, err := Verify([]note.Verifier{v}, nil, r)
 		if err != nil {
 			b.Fatal(err)
 		}

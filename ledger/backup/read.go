@@ -39,13 +39,24 @@ type Verified struct {
 	leaves  map[uint64][]Statement
 }
 
+// Open opens a checkpoint that one of several keys of a log signed.
+func Open(checkpoint []byte, by []note.Verifier) (c tlog.Checkpoint, err error) {
+	err = fmt.Errorf("%w: no key to check it by", tlog.ErrSignature)
+	for _, v := range by {
+		if c, err = tlog.Open(checkpoint, v); !errors.Is(err, tlog.ErrSignature) {
+			return c, err
+		}
+	}
+	return c, err
+}
+
 // Verify readies streams, the first of which may continue one that is not
-// there, to be read by Next. The checkpoints' signatures are checked now, the
-// known statements as the entries come by.
-func Verify(v note.Verifier, known []Statement, streams ...*Reader) (*Verified, error) {
+// there, to be read by Next. The checkpoints' signatures are checked now, each by
+// one of the log's keys, the known statements as the entries come by.
+func Verify(by []note.Verifier, known []Statement, streams ...*Reader) (*Verified, error) {
 	r := &Verified{streams: streams, leaves: map[uint64][]Statement{}}
 	for i, s := range streams {
-		c, err := tlog.Open(s.Checkpoint, v)
+		c, err := Open(s.Checkpoint, by)
 		if err != nil {
 			return nil, err
 		}

@@ -97,17 +97,21 @@ func (o *restoring) entries(ctx context.Context, leaves [][]byte) error {
 }
 
 // date finds the batch's term and time in its entries: a writer's reign begins
-// with its house.active.
+// with its house.active, of one version or the other.
 func (o *restoring) date() error {
 	b := &o.batch
 	for i, leaf := range b.Leaves {
 		typ, err := entry.TypeOf(leaf)
 		var active system.HouseActive
-		if err == nil && typ == active.Type() {
-			if err = entry.Decode(leaf, &active); active.Term > b.Term {
-				b.Term = active.Term
-			}
+		var ofPair system.PairActive
+		switch {
+		case err != nil:
+		case typ == active.Type():
+			err = entry.Decode(leaf, &active)
+		case typ == ofPair.Type():
+			err = entry.Decode(leaf, &ofPair)
 		}
+		b.Term = max(b.Term, active.Term, ofPair.Term)
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", b.Base+uint64(i), err)
 		}
