@@ -228,6 +228,7 @@ func (p *Pair) role(r replica.Role) {
 			return
 		}
 		p.giveWay(fmt.Errorf("taking over in term %d: %w", r.Term, err))
+		p.tryAgain(r)
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -280,6 +281,26 @@ func (p *Pair) abdicate() {
 	}
 	p.log.Info("this machine follows", "node", p.pc.Seat.Name, "wrote in term", now.term)
 }
+
+// tryAgain takes over once more, after a while, if nobody else has: nobody may be there to give way to. Of what failed
+// nothing is left, for the ledger is passive still.
+func (p *Pair) tryAgain(r replica.Role) {
+	p.done.Go(func() {
+		select {
+		case <-time.After(againAfter):
+		case <-p.quit:
+			return
+		}
+		p.node.Between(func() {
+			if p.node.Role() == r && p.reign == nil {
+				p.role(r)
+			}
+		})
+	})
+}
+
+// againAfter is the time from a takeover that failed for want of a signer to the next.
+const againAfter = time.Second
 
 // giveWay lets the other machine write, since this one cannot.
 func (p *Pair) giveWay(why error) {

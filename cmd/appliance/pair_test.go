@@ -518,3 +518,15 @@ func TestAMachineOfAPairWritesNothingByItself(t *testing.T) {
 	b.start(t)
 	await(t, "b follows", func() bool { return b.Place().Peer != "" })
 }
+
+// A machine that was to take over while its signer was silent, with nobody to give way to, takes over when the signer
+// speaks again.
+func TestATakeoverIsTriedAgain(t *testing.T) {
+	a, b := newHalves(t)
+	b.silent.Store(true)
+	a.stop(t)
+	defer a.start(t) // for the end of the test
+	await(t, "b was to take over", func() bool { return b.Node().Role().Term != 0 && b.log.says("gives way") })
+	b.silent.Store(false)
+	await(t, "b writes", func() bool { return b.Place().Here })
+}

@@ -714,6 +714,9 @@ func (n *Node) work(it *item) {
 	}
 }
 
+// Between has f run between two entries, where Config.Role is told roles.
+func (n *Node) Between(f func()) { n.enqueue(&item{between: f}) }
+
 func (n *Node) setRole(r *Role) {
 	if *n.role.Load() == *r {
 		return
