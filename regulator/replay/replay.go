@@ -248,23 +248,24 @@ func (r *Report) chance(q *Question, s *rounds.Settled, g *rounds.GameEnabled, m
 	}
 	drawer := chance.NewDrawer(chance.DeriveKey(revealed.secret, committed.commitment, activated.external), origin)
 	defer drawer.Destroy()
-	for _, n := range [][]byte{nonce, nil} {
-		if drawer.Draw(g.Game, g.Release, s.Player, s.Draw.N, 0, n) != s.Draw.R {
-			continue
-		}
-		with := "no nonce of the player's own"
-		if len(n) > 0 {
-			with = "the player's nonce " + short(n)
-		}
+	gave := func(nonce []byte) bool {
+		return drawer.Draw(g.Game, g.Release, s.Player, s.Draw.N, 0, nonce) == s.Draw.R
+	}
+	with := "no nonce of the player's own"
+	if len(nonce) > 0 {
+		with = "the player's nonce " + short(nonce)
+	}
+	switch {
+	case gave(nonce):
 		r.add(Holds, gives, "Entry %d shows the seed. It is the one that the house had bound itself to, and with the player's reference, his round number %d at this game and %s it gives exactly the draw %s. Nothing in it depends on the stake or on earlier results.",
 			revealed.index, s.Draw.N, with, short(s.Draw.R[:]))
-		return
-	}
-	if len(nonce) == 0 {
+	case len(nonce) == 0:
 		r.add(Open, gives, "Without a nonce the seed does not give this draw. If the player had set a nonce before the seed was made, it is needed here; if he had not, this is evidence against the house.")
-		return
+	case gave(nil):
+		r.add(Open, gives, "The seed gives this draw without the nonce. If the player had set it before the house bound itself to the seed in entry %d, it had to count, and this is evidence against the house; if he set it later, it counts from a later seed on.", committed.index)
+	default:
+		r.add(Fails, gives, "Neither with this nonce nor without one does the seed that entry %d shows give the draw %s.", revealed.index, short(s.Draw.R[:]))
 	}
-	r.add(Fails, gives, "Neither with this nonce nor without one does the seed that entry %d shows give the draw %s.", revealed.index, short(s.Draw.R[:]))
 }
 
 // evidenceOf proves further answers under the same key. They mostly come under
