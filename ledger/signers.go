@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -58,6 +59,21 @@ func (l *Ledger) AddSigner(s signature.Signer) (vkey string, err error) {
 		l.signers.pool[vkey] = n
 	}
 	return vkey, nil
+}
+
+// TrySigners has each key that the next checkpoint needs sign something that is none,
+// and says which of them cannot. It is an ErrSigner.
+func (l *Ledger) TrySigners() error {
+	list, err := l.signers.at(math.MaxUint64)
+	for _, s := range list {
+		if _, bad := s.Sign([]byte("countroom/fit/v1")); bad != nil {
+			err = errors.Join(err, fmt.Errorf("%s+%08x: %w", s.Name(), s.KeyHash(), bad))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrSigner, err)
+	}
+	return nil
 }
 
 func (l *Ledger) openSigners() error {

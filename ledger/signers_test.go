@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/ed25519"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -20,12 +21,14 @@ func TestSignersAreThoseInForceAtTheSize(t *testing.T) {
 	const origin = "example.com/log"
 	l := &Ledger{cfg: Config{Origin: origin}}
 	var vkeys []string
+	var gone [3]bool
 	for i := range 3 {
 		key := ed25519.NewKeyFromSeed(append(make([]byte, 31), byte(i)))
-		s, err := signature.LoadSigner(key, crypto.Hash(0))
+		loaded, err := signature.LoadSigner(key, crypto.Hash(0))
 		if err != nil {
 			t.Fatal(err)
 		}
+		s := leaving{loaded, &gone[i]}
 		if i == 0 {
 			l.cfg.Signer = s
 			if err := l.openSigners(); err != nil {
@@ -76,6 +79,16 @@ func TestSignersAreThoseInForceAtTheSize(t *testing.T) {
 			t.Errorf("size %d: %+v, %v", size, c, err)
 		}
 	}
+	// The key that signs no more may be gone, the one that signs may not.
+	gone[0] = true
+	if err := l.TrySigners(); err != nil {
+		t.Error(err)
+	}
+	gone[1] = true
+	if err := l.TrySigners(); !errors.Is(err, ErrSigner) || !errors.Is(err, errGone) {
+		t.Errorf("the key in force is gone: %v", err)
+	}
+	gone = [3]bool{}
 	if l.VKey() != vkeys[1] {
 		t.Errorf("the newest key is %s", l.VKey())
 	}
@@ -83,7 +96,25 @@ func TestSignersAreThoseInForceAtTheSize(t *testing.T) {
 	if _, err := l.signers.at(13); err == nil || !strings.Contains(err.Error(), vkeys[2]) {
 		t.Errorf("a key that is not at hand: %v", err)
 	}
+	if err := l.TrySigners(); !errors.Is(err, ErrSigner) || !strings.Contains(err.Error(), vkeys[2]) {
+		t.Errorf("a key that is not at hand: %v", err)
+	}
 	if _, err := l.signers.open([]byte("nothing")); !errors.Is(err, tlog.ErrFormat) {
 		t.Error(err)
 	}
+}
+
+// leaving is a signer that can be gone.
+type leaving struct {
+	signature.Signer
+	gone *bool
+}
+
+var errGone = errors.New("the token is gone")
+
+func (s leaving) SignMessage(r io.Reader, o ...signature.SignOption) ([]byte, error) {
+	if *s.gone {
+		return nil, errGone
+	}
+	return s.Signer.SignMessage(r, o...)
 }

@@ -136,13 +136,12 @@ type Appliance struct {
 	// this house and open it again.
 	ReadOnly bool
 
-	shared      bool  // the store is the pair's, which closes it
-	pair        *Pair // nil of a single machine
-	guard       *ledger.Guard
-	keys        keys
-	ring        ring
-	checkpoints signature.Signer
-	wrapSigner  func(signature.Signer) signature.Signer // of each key for checkpoints
+	shared     bool  // the store is the pair's, which closes it
+	pair       *Pair // nil of a single machine
+	guard      *ledger.Guard
+	keys       keys
+	ring       ring
+	wrapSigner func(signature.Signer) signature.Signer // of each key for checkpoints
 
 	vkeyPath string
 	health   health
@@ -230,7 +229,6 @@ func Open(ctx context.Context, cfg Config) (_ *Appliance, err error) {
 		}
 	}
 	a.ring.files, a.ring.path = files, filepath.Join(cfg.Dir, "keys", "ring")
-	a.checkpoints = checkpoints
 	var local store.Store
 	if cfg.pair != nil {
 		local = cfg.pair.group.Local()

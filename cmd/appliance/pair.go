@@ -311,7 +311,7 @@ func (p *Pair) giveWay(why error) {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		if err := p.Switch(ctx); err != nil {
+		if err := p.handOver(ctx); err != nil {
 			p.log.Error("giving way", "error", err)
 		}
 	}()
@@ -323,8 +323,8 @@ func (p *Pair) fit() error {
 	if free, err := p.store.Free(); err != nil || free.Available < free.Reserve {
 		return errors.Join(fmt.Errorf("%w: %d of %d bytes", ledger.ErrNoSpace, free.Available, free.Reserve), err)
 	}
-	if _, err := a.checkpoints.SignMessage(bytes.NewReader([]byte("countroom/fit/v1"))); err != nil {
-		return fmt.Errorf("%w: %w", ledger.ErrSigner, err)
+	if err := a.Ledger.TrySigners(); err != nil {
+		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -341,6 +341,14 @@ func (p *Pair) Switch(ctx context.Context) error {
 			return errors.New("no machine of the pair is known to write")
 		}
 		return p.call(ctx, role.Leader, http.MethodPost, "/pair/switchover", nil, nil) // it hands over to this one
+	}
+	return p.handOver(ctx)
+}
+
+// handOver is Switch for a machine that shall not write: if it does not, nothing is asked of the one that does.
+func (p *Pair) handOver(ctx context.Context) error {
+	if p.node.Role().Term == 0 {
+		return replica.ErrNotActive
 	}
 	for _, m := range p.node.Members() {
 		if m.Arbiter || m.Name == p.pc.Seat.Name {

@@ -281,6 +281,10 @@ func TestAMachineThatCannotSignGivesWay(t *testing.T) {
 	if _, err := b.house().Player(t.Context(), "anna"); err != nil {
 		t.Fatal(err)
 	}
+	// Who gives way late, when the other writes already, does not ask for it back.
+	if err := a.handOver(t.Context()); !errors.Is(err, replica.ErrNotActive) || a.Place().Here || !b.Place().Here {
+		t.Errorf("a gives way once more: %v, and b writes: %v", err, b.Place().Here)
+	}
 }
 
 // A new arbiter takes the place of the one that there was, while the house plays.
