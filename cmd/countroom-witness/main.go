@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"countroom/hardware/certs"
 	"countroom/hardware/signer"
 	"countroom/regulator/noncer"
 	"countroom/regulator/witness"
@@ -254,11 +254,9 @@ func serve(ctx context.Context, c *config, out io.Writer, log *slog.Logger) erro
 	}
 	server := witness.Server(mux)
 	if c.TLS.Certificate != "" {
-		cert, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)
-		if err != nil {
+		if server.TLSConfig, err = certs.Server(log, c.TLS.Certificate, c.TLS.Key); err != nil {
 			return fmt.Errorf("tls: %w", err)
 		}
-		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
 	}
 	lis, err := net.Listen("tcp", c.Listen)
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -439,12 +440,12 @@ func configCommand() *cobra.Command {
 				return err
 			}
 			if merged.TLS.Certificate != "" {
-				if _, err := merged.certificate(); err != nil {
-					return err
+				if _, err := tls.LoadX509KeyPair(merged.TLS.Certificate, merged.TLS.Key); err != nil {
+					return fmt.Errorf("tls: %w", err)
 				}
 			}
 			if merged.Trillian.Listen != "" {
-				if _, _, err := merged.Trillian.credentials(); err != nil {
+				if _, err := merged.Trillian.credentials(); err != nil {
 					return err
 				}
 			}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"countroom/hardware/certs"
 	"countroom/regulator/mirror"
 	"countroom/regulator/mirror/edge"
 	"countroom/regulator/mirror/stock"
@@ -76,7 +76,7 @@ Without it 1 and 3 also say that this was found since the start.`,
 	flags.IntVar(&f.workers, "workers", 8, "bundles fetched at once")
 	flags.BoolVar(&f.once, "once", false, "look once and end")
 	flags.StringVar(&f.listen, "listen", "", "address to serve the mirror on")
-	flags.StringVar(&f.certificate, "tls-certificate", "", "PEM file with the certificate chain")
+	flags.StringVar(&f.certificate, "tls-certificate", "", "PEM file with the certificate chain; once replaced, the new one is shown")
 	flags.StringVar(&f.key, "tls-key", "", "PEM file with the certificate's key")
 	flags.BoolVar(&f.plaintext, "allow-plaintext", false, "serve other machines without TLS, because something in front adds it")
 	f.trillian.declare(flags)
@@ -247,11 +247,9 @@ func (f *mirrorFlags) serve(m *mirror.Mirror, feeder *stock.Feeder, lis net.List
 	edge.Mount(mux, m, f.tokens, more...)
 	server := edge.Server(mux)
 	if f.certificate != "" {
-		cert, err := tls.LoadX509KeyPair(f.certificate, f.key)
-		if err != nil {
+		if server.TLSConfig, err = certs.Server(log, f.certificate, f.key); err != nil {
 			return nil, fmt.Errorf("--tls-certificate: %w", err)
 		}
-		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
 	}
 	log.Info("serving", "address", lis.Addr().String())
 	go func() {

@@ -18,6 +18,7 @@ import (
 	"countroom/api"
 	"countroom/cmd/appliance"
 	"countroom/games/slots"
+	"countroom/hardware/certs"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -76,14 +77,6 @@ func (c *config) logger() (*slog.Logger, error) {
 	return slog.New(slog.NewTextHandler(os.Stderr, opts)), nil
 }
 
-func (c *config) certificate() (tls.Certificate, error) {
-	cert, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)
-	if err != nil {
-		return cert, fmt.Errorf("tls: %w", err)
-	}
-	return cert, nil
-}
-
 // protect keeps keys out of swap and core dumps as far as the system lets it.
 func protect(log *slog.Logger) {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
@@ -126,11 +119,10 @@ func serve(ctx context.Context, c *config, cmd *cobra.Command) error {
 	}
 	var tlsConfig *tls.Config
 	if c.TLS.Certificate != "" {
-		cert, err := c.certificate()
-		if err != nil {
-			return err
+		if tlsConfig, err = certs.Server(log, c.TLS.Certificate, c.TLS.Key); err != nil {
+			return fmt.Errorf("tls: %w", err)
 		}
-		tlsConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"}}
+		tlsConfig.NextProtos = []string{"h2", "http/1.1"}
 	}
 	seat, err := appliance.LoadSeat(c.Data)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

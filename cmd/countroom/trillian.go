@@ -9,12 +9,11 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"countroom/api/logrpc"
+	"countroom/hardware/certs"
 	"countroom/ledger"
 )
 
@@ -40,59 +39,21 @@ func (c *trillianConfig) check() error {
 	return nil
 }
 
+// shown is what clients are met with.
+type shown struct {
+	certificate tls.Certificate
+	clients     *x509.CertPool
+}
+
 // credentials reads the certificates.
-func (c *trillianConfig) credentials() (cert tls.Certificate, clients *x509.CertPool, err error) {
-	if cert, err = tls.LoadX509KeyPair(c.Certificate, c.Key); err != nil {
-		return cert, nil, fmt.Errorf("trillian.certificate: %w", err)
+func (c *trillianConfig) credentials() (s shown, err error) {
+	if s.certificate, err = tls.LoadX509KeyPair(c.Certificate, c.Key); err != nil {
+		return s, fmt.Errorf("trillian.certificate: %w", err)
 	}
-	clients, err = authorities(c.Clients)
-	if err != nil {
-		return cert, nil, fmt.Errorf("trillian.clients: %w", err)
+	if s.clients, err = authorities(c.Clients); err != nil {
+		return s, fmt.Errorf("trillian.clients: %w", err)
 	}
-	return cert, clients, nil
-}
-
-// renewing are the certificates as they are in their files. A house runs longer than
-// certificates last.
-type renewing struct {
-	*trillianConfig
-	log *slog.Logger
-
-	mu      sync.Mutex
-	seen    []os.FileInfo
-	cert    tls.Certificate
-	clients *x509.CertPool
-}
-
-// now returns them. Files that cannot be used change nothing.
-func (r *renewing) now() (tls.Certificate, *x509.CertPool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var found []os.FileInfo
-	for _, name := range []string{r.Certificate, r.Key, r.Clients} {
-		info, err := os.Stat(name)
-		if err != nil { // perhaps it is being replaced
-			return r.cert, r.clients
-		}
-		found = append(found, info)
-	}
-	if slices.EqualFunc(found, r.seen, func(a, b os.FileInfo) bool {
-		return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
-	}) {
-		return r.cert, r.clients
-	}
-	cert, clients, err := r.credentials()
-	switch {
-	case err != nil:
-		r.log.Error("Trillian's Log API goes on with the certificates that it had", "error", err)
-	case r.seen != nil:
-		r.log.Info("Trillian's Log API has new certificates")
-		fallthrough
-	default:
-		r.cert, r.clients = cert, clients
-	}
-	r.seen = found
-	return r.cert, r.clients
+	return s, nil
 }
 
 // authorities reads a PEM file of certificates that sign others.
@@ -119,16 +80,20 @@ func (c *trillianConfig) open(enter func() (*ledger.Ledger, func()), log *slog.L
 	if c.Listen == "" {
 		return nil, nil
 	}
-	cert, clients, err := c.credentials()
+	files, err := certs.Watch(log, c.credentials, c.Certificate, c.Key, c.Clients)
 	if err != nil {
 		return nil, err
 	}
-	renewing := &renewing{trillianConfig: c, log: log, cert: cert, clients: clients}
+	first := files.Now()
+	renewed := func() (tls.Certificate, *x509.CertPool) {
+		now := files.Now()
+		return now.certificate, now.clients
+	}
 	lis, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("trillian.listen: %w", err)
 	}
-	return &logAPI{logrpc.New(logrpc.Config{Certificate: cert, Clients: clients, Renewed: renewing.now, Enter: enter, Log: log}), lis}, nil
+	return &logAPI{logrpc.New(logrpc.Config{Certificate: first.certificate, Clients: first.clients, Renewed: renewed, Enter: enter, Log: log}), lis}, nil
 }
 
 func (a *logAPI) serve(log *slog.Logger) {

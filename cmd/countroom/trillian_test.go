@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 
+	"countroom/hardware/certs"
 	"countroom/ledger/tlog"
 	"countroom/ledger/trillian"
 
@@ -190,7 +191,11 @@ func TestRenewedCertificates(t *testing.T) {
 	}
 	replace(clients, cert)
 	var said strings.Builder
-	r := &renewing{trillianConfig: &trillianConfig{Listen: "127.0.0.1:0", Certificate: cert, Key: key, Clients: clients}, log: slog.New(slog.NewTextHandler(&said, nil))}
+	c := &trillianConfig{Listen: "127.0.0.1:0", Certificate: cert, Key: key, Clients: clients}
+	files, err := certs.Watch(slog.New(slog.NewTextHandler(&said, nil)), c.credentials, cert, key, clients)
+	if err != nil {
+		t.Fatal(err)
+	}
 	shows := func(want string) {
 		t.Helper()
 		pair, err := tls.LoadX509KeyPair(want, filepath.Join(filepath.Dir(want), "key.pem"))
@@ -201,7 +206,7 @@ func TestRenewedCertificates(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c, pool := r.now(); len(c.Certificate) != 1 || !bytes.Equal(c.Certificate[0], pair.Certificate[0]) || !pool.Equal(roots) {
+		if s := files.Now(); len(s.certificate.Certificate) != 1 || !bytes.Equal(s.certificate.Certificate[0], pair.Certificate[0]) || !s.clients.Equal(roots) {
 			t.Error("other certificates")
 		}
 	}
@@ -212,7 +217,7 @@ func TestRenewedCertificates(t *testing.T) {
 	next, nextKey, _ := certificate(t, t.TempDir())
 	replace(cert, next) // its key is not there yet
 	shows(first)
-	if !strings.Contains(said.String(), "goes on with the certificates that it had") {
+	if !strings.Contains(said.String(), "the former ones are shown on") {
 		t.Errorf("it says %q", said.String())
 	}
 	replace(key, nextKey)
