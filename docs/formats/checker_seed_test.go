@@ -278,7 +278,7 @@ func TestCheckersAgreeOnOpenedSeeds(t *testing.T) {
 	}
 	want := []opinion{
 		{}, {Proven: 30}, {Proven: 60}, {Proven: 40},
-		{Status: 2}, {Status: 2}, {Status: 2}, {},
+		{Status: 2}, {Status: 2}, {Status: 2}, {Status: 2},
 		{Status: 1, First: finding{Rule: "escrow"}}, {Proven: 30}, {Status: 1, Proven: 10, First: finding{Rule: "draw"}}, {Proven: 30},
 		{Status: 2}, {Proven: 10},
 	}

@@ -62,7 +62,12 @@ func Escrowed(origin string, st *epoch.Statement) *escrow.Box {
 
 // proveOpened proves the draws of epochs whose secret the house did not show and
 // others opened.
-func (r *replay) proveOpened() {
+func (r *replay) proveOpened() (err error) {
+	for _, o := range r.opts.Opened {
+		if r.stopped == "" && err == nil && book.Get[epoch.Epoch](r.rows, epoch.Key(o.Box.Epoch)) == nil {
+			err = unchecked("%s: it is of epoch %d, which the log does not have", o.Name, o.Box.Epoch)
+		}
+	}
 	for _, n := range slices.Sorted(maps.Keys(r.opened)) {
 		s := r.opened[n]
 		row := book.Get[epoch.Epoch](r.rows, epoch.Key(n))
@@ -84,4 +89,5 @@ func (r *replay) proveOpened() {
 		r.report.Rounds.Proven += uint64(proven)
 		r.pages.free(list)
 	}
+	return err
 }

@@ -1159,6 +1159,9 @@ class Books:
 
     def _prove_opened(self) -> None:
         """Proves the draws of epochs whose secret the house did not show."""
+        for box in self._boxes:
+            if not self.stopped and not 1 <= box.epoch <= len(self._epochs):
+                self.unchecked.append(f"a secret of epoch {box.epoch}, which the log does not have")
         for n, secret in sorted(self._opened.items()):
             epoch = self._epochs[n - 1]
             if self.stopped or n <= self._revealed and not epoch.abandoned:
