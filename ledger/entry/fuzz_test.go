@@ -27,13 +27,17 @@ import (
 func spent(t *testing.T, n, times int, f func()) {
 	t.Helper()
 	s := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	metrics.Read(s)
-	before := s[0].Value.Uint64()
-	f()
-	metrics.Read(s)
-	if got := s[0].Value.Uint64() - before; got > uint64(times*n+1<<20) {
-		t.Errorf("%d bytes of input took %d bytes of memory", n, got)
+	got := uint64(math.MaxUint64)
+	for range 5 { // others may take more at any time, but f takes as much each time
+		metrics.Read(s)
+		before := s[0].Value.Uint64()
+		f()
+		metrics.Read(s)
+		if got = min(got, s[0].Value.Uint64()-before); got <= uint64(times*n+1<<20) {
+			return
+		}
 	}
+	t.Errorf("%d bytes of input took %d bytes of memory", n, got)
 }
 
 // examples are all entries and answers that docs/formats shows.
